@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-TIMEOUT = 30.0
+TIMEOUT = 90.0
 """Seconds that a client waits for an answer before it gives up on a request."""
 
 

@@ -1,0 +1,69 @@
+"""The lab tier: one site on real machines, up once for all tests of this folder."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.site import PROJECT, Site, eventually
+
+JOURNALS = PROJECT / ".lab" / "failures"
+
+
+def lab(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lab", *arguments],
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def running_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    up = lab("up")
+    if up.returncode:
+        pytest.exit(f"make up failed:\n{up.stdout}\n{up.stderr}", returncode=1)
+    exports = lab("env").stdout
+    environment = dict(
+        word.split("=", 1)
+        for line in exports.splitlines()
+        for word in shlex.split(line.removeprefix("export "))
+    )
+    yield Site(environment, environment["AWS_ENDPOINT_URL"], tmp_path_factory.mktemp("settings"))
+    lab("down")
+
+
+@pytest.fixture
+def site(running_site: Site, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """The site as `make up` leaves it: a test that changed or broke something puts it back."""
+    failed_before = request.session.testsfailed
+    yield running_site
+    if request.session.testsfailed > failed_before:
+        keep_journals(running_site, JOURNALS / request.node.name)
+
+
+def keep_journals(site: Site, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for machine in site.machines():
+        (folder / f"{machine.name}-{machine.id}.log").write_text(lab("logs", machine.name).stdout)
+
+
+@pytest.fixture
+def as_before(site: Site) -> Iterator[Site]:
+    """For tests that deploy other settings: the lab's own are deployed again afterwards."""
+    yield site
+    outcome = site.up()
+    assert outcome.status == 0, outcome.text
+    eventually("both application servers answer in turn", lambda: len(site.in_turn()) == 2, 30)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes the lab down comes last."""
+    items.sort(key=lambda item: item.get_closest_marker("takes_the_lab_down") is not None)
