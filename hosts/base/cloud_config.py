@@ -1,0 +1,96 @@
+"""The text of a machine's user data, in cloud-init's own format.
+
+Every file is a literal block, so that `pulumi preview --diff` shows the very line of the
+file that changes, rather than one long changed string.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import yaml
+
+from hosts.base.facts import MACHINE_FILE, MachineFacts, machine_json
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+LIMIT = 16 * 1024
+"""EC2 takes this many bytes of user data at most."""
+
+BOOT = Path("/usr/local/lib/site/boot")
+
+
+class TooLongError(ValueError):
+    """The user data is more than EC2 takes."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as cloud-init is to write it, once the packages are installed."""
+
+    path: str
+    content: str
+    permissions: str = "0644"
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML as a person would write it."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        _ = indentless
+        super().increase_indent(flow, indentless=False)
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return cast(Any, dumper).represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def cloud_config(
+    facts: MachineFacts,
+    options: "DataclassInstance",
+    *,
+    packages: Sequence[str],
+    files: Iterable[File],
+) -> str:
+    """The user data of one machine.
+
+    Raises `TooLongError` if EC2 would refuse it.
+    """
+    here = Path(__file__).parent
+    every_file = (
+        File(str(MACHINE_FILE), machine_json(facts, options)),
+        *files,
+        File("/etc/systemd/system/site-agent.service", (here / "site-agent.service").read_text()),
+        File(str(BOOT), (here / "boot.py").read_text(), "0755"),
+    )
+    config: dict[str, Any] = {
+        "hostname": facts.name,
+        "package_update": True,
+        "packages": [*packages],
+        "write_files": [
+            {
+                "path": file.path,
+                "permissions": file.permissions,
+                # After the packages, whose own files these may replace.
+                "defer": True,
+                "content": file.content,
+            }
+            for file in every_file
+        ],
+        "runcmd": [[str(BOOT)]],
+    }
+    body = yaml.dump(config, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True)
+    text = "#cloud-config\n" + body
+    if (size := len(text.encode())) > LIMIT:
+        raise TooLongError(
+            f"the user data of {facts.name} is {size} bytes long and EC2 takes {LIMIT}:"
+            " shorten this machine's settings (the environment of the application servers is"
+            " the longest of them)"
+        )
+    return text
