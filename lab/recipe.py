@@ -52,6 +52,8 @@ network: {config: disabled}
 growpart: {mode: "off"}
 resize_rootfs: false
 locale: false
+# No SSH anywhere.
+ssh_genkeytypes: []
 """
 
 _SYSTEMD = """\
