@@ -1,0 +1,217 @@
+"""site-agent.service: starts the machine's role, says how it is, drains it on order.
+
+One loop, about once a second, that outlives DynamoDB being away: what could not be said is
+said later, and an order is carried out when it can be read again.
+"""
+
+import importlib
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from hosts.base import aws, services
+from hosts.base.bundle import folder
+from hosts.base.coordination import Coordination, GoneError, State, UnreachableError
+from hosts.base.facts import MachineFacts, load
+from hosts.base.identity import Identity, identity
+
+log = logging.getLogger("agent")
+
+LOOP = 1.0
+"""Seconds between two looks at the machine and at its orders."""
+HEARTBEAT = 30.0
+"""Seconds after which an unchanged state is reported again."""
+AGAIN = 15.0
+"""Seconds after which a role that failed to start is started again."""
+PATIENCE = 5.0
+"""Seconds for which a machine that was ready may be unwell before it says so."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a role is: ready, on its way, or failed, and what there is to say."""
+
+    state: State
+    detail: str = ""
+
+
+class Role(Protocol):
+    """What the agent asks of a role. A folder of `hosts` has one: its module `role`."""
+
+    def start(self) -> None:
+        """Brings the role up. May be called again; raises with a clear message."""
+        ...
+
+    def health(self) -> Health:
+        """How the role is. Quick."""
+        ...
+
+    def drain(self) -> None:
+        """Takes the role out of service without losing a request; returns when it is out."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a role is made from."""
+
+    facts: MachineFacts
+    options: dict[str, Any]
+    identity: Identity
+    coordination: Coordination
+
+
+class Agent:
+    """The loop. `step` is one turn of it."""
+
+    def __init__(
+        self,
+        facts: MachineFacts,
+        me: Identity,
+        coordination: Coordination,
+        role: Role,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing happens yet."""
+        self._facts = facts
+        self._me = me
+        self._coordination = coordination
+        self._role = role
+        self._clock = clock
+        self._started = False
+        self._start_at = float("-inf")
+        self._registered = False
+        self._health = Health("booting")
+        self._was_ready = False
+        self._unwell_since: float | None = None
+        self._said: Health | None = None
+        self._said_at = float("-inf")
+
+    def step(self) -> bool:
+        """One turn. False when the machine is drained and there is nothing left to do."""
+        try:
+            order = self._order()
+        except GoneError:
+            return False
+        if order == "drain":
+            return self._drain()
+        self._look()
+        try:
+            self._say()
+        except GoneError:
+            return False
+        return True
+
+    def _order(self) -> str:
+        try:
+            if not self._registered:
+                facts, me = self._facts, self._me
+                item = self._coordination.register(me.instance, facts.name, facts.role, me.address)
+                self._registered = True
+                return item.order
+            return self._coordination.read(self._me.instance).order
+        except UnreachableError as error:
+            log.warning("coordination: %s", error)
+            return ""
+
+    def _look(self) -> None:
+        now = self._clock()
+        try:
+            if not self._started:
+                if now - self._start_at < AGAIN:
+                    return
+                self._start_at = now
+                self._role.start()
+                self._started = True
+                log.info("started")
+            health = self._role.health()
+        except Exception as error:  # noqa: BLE001 any of them is the machine's state
+            log.error("%s", traceback.format_exc())
+            health = Health("failed", f"{type(error).__name__}: {error}")
+        if health.state == "ready":
+            self._was_ready, self._unwell_since = True, None
+        elif self._was_ready:
+            self._unwell_since = self._unwell_since or now
+            if now - self._unwell_since < PATIENCE:
+                return
+            health = Health("failed", health.detail)
+        self._health = health
+
+    def _say(self) -> None:
+        now = self._clock()
+        if not self._registered:
+            return
+        if self._health == self._said and now - self._said_at < HEARTBEAT:
+            return
+        try:
+            self._coordination.report(self._me.instance, self._health.state, self._health.detail)
+        except UnreachableError as error:
+            log.warning("coordination: %s", error)
+            return
+        if self._health != self._said:
+            log.info("%s %s", self._health.state, self._health.detail)
+        self._said, self._said_at = self._health, now
+
+    def _drain(self) -> bool:
+        self._health = Health("draining")
+        try:
+            self._say()
+            log.info("draining")
+            self._role.drain()
+            self._health = Health("drained")
+        except GoneError:
+            return False
+        except Exception as error:  # noqa: BLE001 the operator is told and may go on
+            log.error("%s", traceback.format_exc())
+            self._health = Health("failed", f"drain: {type(error).__name__}: {error}")
+        try:
+            self._say()
+        except GoneError:
+            return False
+        # Until it could be said: the operator waits for it.
+        return self._said != Health("drained")
+
+
+def create(context: Context) -> Role:
+    """The role of this machine, from its folder."""
+    module = importlib.import_module(f"hosts.{folder(context.facts.role)}.role")
+    return cast(Role, module.create(context))
+
+
+def in_background(name: str, work: Callable[[], None]) -> None:
+    """Runs a role's own loop. If it ends, so does the agent: systemd starts it anew."""
+
+    def target() -> None:
+        try:
+            work()
+        except BaseException:  # noqa: BLE001 whatever it was
+            log.critical("%s ended: %s", name, traceback.format_exc())
+        os._exit(1)
+
+    threading.Thread(target=target, name=name, daemon=True).start()
+
+
+def main() -> None:
+    """Runs until the machine is drained."""
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stdout)
+    facts, options = load()
+    me = identity()
+    coordination = Coordination(aws.dynamodb(facts.region), facts.table)
+    role = create(Context(facts, options, me, coordination))
+    agent = Agent(facts, me, coordination, role)
+    services.tell_systemd("READY=1")
+    while agent.step():
+        time.sleep(LOOP)
+    log.info("nothing left to do")
+    # Stays, as the unit's state: a drained machine does not start its role again.
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,372 @@
+"""Who is in charge: a lease in the table `coordination`. The only code that knows how one works.
+
+A record names its holder, a generation that grows with each new holder, and a counter that
+changes with each renewal. The holder renews about once a second. A contender may take a record
+that was released, or that did not change for the lease time on the contender's own clock; so no
+two clocks need to agree. It takes it on the condition that it is still exactly what it watched.
+
+The holder's deadline is counted from before the request that renewed the lease, and ends a
+margin earlier than any contender's wait: whoever is past its `deadline` must have stopped
+acting as the holder, and nobody has taken over yet. A contender that could not read for a while
+starts its wait anew: the holder may have been unable to renew for the same reason.
+
+The clock is CLOCK_BOOTTIME, which goes on while a machine is suspended.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+Value = str | int | bool | frozenset[str]
+"""What a record can hold beside its own fields, for its owner's purposes. No empty sets."""
+
+NOTHING: Mapping[str, "Value | None"] = {}
+
+
+class UnreachableError(Exception):
+    """The table did not answer. A write may or may not have been done."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds."""
+
+    lease: float = 3.0
+    """A contender takes a record that did not change for this long."""
+    margin: float = 1.0
+    """The holder stops this much earlier than a contender may take over."""
+    gap: float = 1.5
+    """Reads further apart than this say nothing of what happened in between."""
+
+    def __post_init__(self) -> None:
+        """Refuses times that cannot work."""
+        if not 0 < self.margin < self.lease:
+            raise ValueError(f"the margin ({self.margin} s) must be within 0 and {self.lease} s")
+        if not 0 < self.gap < self.lease:
+            raise ValueError(f"the gap ({self.gap} s) must be within 0 and {self.lease} s")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the table says of a lease."""
+
+    holder: str
+    generation: int
+    counter: int
+    released: bool
+    extra: Mapping[str, Value] = field(default_factory=dict[str, Value])
+
+
+class Table(Protocol):
+    """Where records are kept."""
+
+    def read(self, name: str) -> Record | None:
+        """The record as every earlier write left it. Raises `UnreachableError`."""
+        ...
+
+    def write(
+        self, name: str, expected: Mapping[str, Value] | None, changes: Mapping[str, Value | None]
+    ) -> Record | None:
+        """Changes a record if it is as expected (None: if there is none); the new record.
+
+        A change to None removes that attribute. Answers None if the record was not as expected.
+        Raises `UnreachableError`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a contender has seen: the record, and since when it has been the same."""
+
+    record: Record | None
+    since: float
+    at: float
+
+
+def watch(before: Watch | None, record: Record | None, now: float, gap: float) -> Watch:
+    """What is known after one more read, answered at `now`."""
+    same = before is not None and _state(before.record) == _state(record)
+    if before is None or not same or now - before.at > gap:
+        return Watch(record, since=now, at=now)
+    return Watch(record, since=before.since, at=now)
+
+
+def vacant(seen: Watch | None, now: float, times: Times) -> bool:
+    """Whether a contender that saw this may try to take the lease."""
+    if seen is None or now - seen.at > times.gap:
+        return False
+    if seen.record is None or seen.record.released:
+        return True
+    return seen.at - seen.since >= times.lease
+
+
+def _state(record: Record | None) -> tuple[str, int, int, bool] | None:
+    if record is None:
+        return None
+    return record.holder, record.generation, record.counter, record.released
+
+
+def boottime() -> float:
+    """Seconds since the machine started, suspended or not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Lease:
+    """One machine's side of a lease. Its methods may be called from several threads."""
+
+    def __init__(
+        self,
+        table: Table,
+        name: str,
+        me: str,
+        times: Times,
+        clock: Callable[[], float] = boottime,
+    ) -> None:
+        """`me` names this machine among the contenders: its instance id."""
+        self.name = name
+        self.me = me
+        self.times = times
+        self._table = table
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._watch: Watch | None = None
+        self._generation: int | None = None
+        self._counter = 0
+        self._deadline = float("-inf")
+
+    @property
+    def record(self) -> Record | None:
+        """What was last read or written."""
+        return self._watch.record if self._watch else None
+
+    @property
+    def deadline(self) -> float:
+        """The time on the clock until which this machine may act as the holder."""
+        return self._deadline
+
+    @property
+    def held(self) -> bool:
+        """Whether this machine may act as the holder now."""
+        return self._clock() < self._deadline
+
+    @property
+    def generation(self) -> int | None:
+        """The generation that this machine holds or last held, until it learns of another."""
+        return self._generation
+
+    @property
+    def vacant(self) -> bool:
+        """Whether this machine may try to acquire the lease."""
+        return vacant(self._watch, self._clock(), self.times)
+
+    def refresh(self, changes: Mapping[str, Value | None] = NOTHING) -> Record | None:
+        """Renews the lease if it is this machine's, else reads it; what the table says now.
+
+        The holder's `changes` are written with the renewal; they are not if it is no longer the
+        holder. A program that was started anew goes on as the holder it was before.
+        Raises `UnreachableError`.
+        """
+        with self._lock:
+            if self._generation is not None and self._renew(self._generation, changes):
+                return self.record
+            record = self._read()
+            ours = record is not None and record.holder == self.me and not record.released
+            if record is not None and ours:
+                self._counter = max(self._counter, record.counter)
+                if not self._renew(record.generation, changes):
+                    self._read()
+            return self.record
+
+    def acquire(self, changes: Mapping[str, Value | None] = NOTHING) -> bool:
+        """Takes the lease if it is vacant and still exactly what was seen.
+
+        Raises `UnreachableError`; if it was taken all the same, the next `refresh` says so.
+        """
+        with self._lock:
+            now = self._clock()
+            if not vacant(self._watch, now, self.times):
+                return False
+            before = self.record
+            expected = before and {"generation": before.generation, "counter": before.counter}
+            generation = before.generation + 1 if before else 1
+            self._counter = before.counter + 1 if before else 1
+            record = self._table.write(
+                self.name, expected, self._holding(generation) | dict(changes)
+            )
+            if record is None:
+                self._read()
+                return False
+            self._hold(record, now)
+            return True
+
+    def release(self, changes: Mapping[str, Value | None] = NOTHING) -> bool:
+        """Gives the lease up: a contender need not wait. Whether it was ours to give.
+
+        From the call on this machine is not the holder, whether the table answers or not: it
+        must have stopped acting as one. Raises `UnreachableError`.
+        """
+        with self._lock:
+            self._deadline = float("-inf")
+            if self._generation is None:
+                return False
+            self._counter += 1
+            record = self._table.write(
+                self.name,
+                {"holder": self.me, "generation": self._generation, "released": False},
+                {"released": True, "counter": self._counter, **changes},
+            )
+            self._generation = None
+            if record is None:
+                self._read()
+                return False
+            self._see(record)
+            return True
+
+    def _renew(self, generation: int, changes: Mapping[str, Value | None]) -> bool:
+        now = self._clock()
+        # Also if the table does not answer: it may have been written.
+        self._counter += 1
+        record = self._table.write(
+            self.name,
+            {"holder": self.me, "generation": generation, "released": False},
+            {"counter": self._counter, **changes},
+        )
+        if record is None:
+            self._generation = None
+            self._deadline = float("-inf")
+            return False
+        self._hold(record, now)
+        return True
+
+    def _holding(self, generation: int) -> dict[str, Value | None]:
+        return {
+            "holder": self.me,
+            "generation": generation,
+            "counter": self._counter,
+            "released": False,
+        }
+
+    def _hold(self, record: Record, asked_at: float) -> None:
+        self._generation = record.generation
+        self._deadline = asked_at + self.times.lease - self.times.margin
+        self._see(record)
+
+    def _read(self) -> Record | None:
+        return self._see(self._table.read(self.name))
+
+    def _see(self, record: Record | None) -> Record | None:
+        self._watch = watch(self._watch, record, self._clock(), self.times.gap)
+        return record
+
+
+class DynamoTable:
+    """Records in DynamoDB: items ``lease/<name>`` of the table `coordination`."""
+
+    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+        """The client must fail soon (`aws.dynamodb`): a lease waits for it."""
+        self._client: Any = client
+        self._table = table
+
+    def read(self, name: str) -> Record | None:
+        """See `Table`."""
+        try:
+            answer = self._client.get_item(
+                TableName=self._table, Key=_key(name), ConsistentRead=True
+            )
+        except (BotoCoreError, ClientError) as error:
+            raise UnreachableError(str(error)) from error
+        return _record(answer["Item"]) if "Item" in answer else None
+
+    def write(
+        self, name: str, expected: Mapping[str, Value] | None, changes: Mapping[str, Value | None]
+    ) -> Record | None:
+        """See `Table`."""
+        names: dict[str, str] = {}
+        values: dict[str, Any] = {}
+        conditions: list[str] = []
+        for number, (key, value) in enumerate((expected or {}).items()):
+            names[f"#e{number}"], values[f":e{number}"] = key, _encode(value)
+            conditions.append(f"#e{number} = :e{number}")
+        sets: list[str] = []
+        removes: list[str] = []
+        for number, (key, value) in enumerate(changes.items()):
+            names[f"#c{number}"] = key
+            if value is None:
+                removes.append(f"#c{number}")
+            else:
+                values[f":c{number}"] = _encode(value)
+                sets.append(f"#c{number} = :c{number}")
+        if expected is None:
+            names["#id"] = "id"
+            conditions.append("attribute_not_exists(#id)")
+        update = "SET " + ", ".join(sets)
+        if removes:
+            update += " REMOVE " + ", ".join(removes)
+        try:
+            answer = self._client.update_item(
+                TableName=self._table,
+                Key=_key(name),
+                UpdateExpression=update,
+                ConditionExpression=" AND ".join(conditions),
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=values,
+                ReturnValues="ALL_NEW",
+            )
+        except (BotoCoreError, ClientError) as error:
+            if isinstance(error, ClientError) and _refused(error):
+                return None
+            raise UnreachableError(str(error)) from error
+        return _record(answer["Attributes"])
+
+
+def _refused(error: ClientError) -> bool:
+    return error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException"
+
+
+def _key(name: str) -> dict[str, dict[str, str]]:
+    return {"id": {"S": f"lease/{name}"}}
+
+
+def _encode(value: Value) -> dict[str, Any]:
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case int():
+            return {"N": str(value)}
+        case str():
+            return {"S": value}
+        case frozenset():
+            return {"SS": sorted(value)}
+
+
+def _decode(value: Mapping[str, Any]) -> Value:
+    match dict(value):
+        case {"BOOL": bool(found)}:
+            return found
+        case {"N": str(found)}:
+            return int(found)
+        case {"S": str(found)}:
+            return found
+        case {"SS": found}:
+            return frozenset(cast(list[str], found))
+        case other:
+            raise ValueError(f"a lease's record holds {other!r}, which no lease writes")
+
+
+def _record(item: Mapping[str, Mapping[str, Any]]) -> Record:
+    values = {key: _decode(value) for key, value in item.items() if key != "id"}
+    return Record(
+        holder=str(values.pop("holder")),
+        generation=cast(int, values.pop("generation")),
+        counter=cast(int, values.pop("counter")),
+        released=bool(values.pop("released")),
+        extra=values,
+    )

@@ -1,0 +1,48 @@
+"""Secrets from SSM Parameter Store, as files that are gone when the machine is off."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from types_boto3_ssm import SSMClient
+
+FOLDER = Path("/run/site")
+"""In memory, kept over restarts of the agent."""
+
+
+class ParameterError(Exception):
+    """A parameter could not be read."""
+
+
+def value(client: "SSMClient", name: str) -> str:
+    """The value of a parameter, decrypted. Raises `ParameterError`."""
+    try:
+        answer = client.get_parameter(Name=name, WithDecryption=True)
+    except (BotoCoreError, ClientError) as error:
+        message = f"the parameter {name} cannot be read: {error}"
+        raise ParameterError(message) from error
+    found = answer["Parameter"].get("Value", "")
+    if not found:
+        message = f"the parameter {name} is empty"
+        raise ParameterError(message)
+    return found
+
+
+def write(content: str, path: Path, mode: int = 0o400) -> None:
+    """Writes a secret so that at no time anyone but its owner could read it."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        file.write(content)
+    new.replace(path)
+
+
+def fetch(client: "SSMClient", files: Mapping[str, str], folder: Path = FOLDER) -> None:
+    """Writes each parameter to its file: full parameter name → file name."""
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for name, file in files.items():
+        write(value(client, name), folder / file)

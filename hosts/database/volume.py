@@ -1,0 +1,106 @@
+"""The data volume: found, formatted if blank, mounted, and filled with an empty database."""
+
+import shutil
+import stat
+from pathlib import Path
+
+from hosts.base import services
+from hosts.base.services import ServiceError
+
+MOUNT = Path("/var/lib/mysql")
+UNIT = "var-lib-mysql.mount"
+DATA = MOUNT / "data"
+ATTACHED = 180.0
+"""Seconds: the volume is attached after the machine was started."""
+NOTHING_FOUND = 2
+"""blkid: no file system, no partition table, nothing known."""
+
+INIT_SQL = """\
+UPDATE mysql.user SET plugin = 'auth_socket', authentication_string = '' WHERE user = 'root';
+"""
+
+
+class VolumeError(Exception):
+    """The volume cannot be used."""
+
+
+def mount(device: str) -> None:
+    """Mounts the volume at /var/lib/mysql; makes its file system only if it is blank."""
+    if MOUNT.is_mount():
+        return
+    disk = Path(device)
+    if not services.wait_until(disk.exists, ATTACHED):
+        message = f"the volume {device} was not attached within {ATTACHED:.0f} s"
+        raise VolumeError(message)
+    if not stat.S_ISBLK(disk.stat().st_mode):
+        message = f"{device} is not a disk"
+        raise VolumeError(message)
+    found = file_system(device)
+    if not found:
+        _run("mkfs.ext4", "-q", device)
+    elif found != "ext4":
+        message = f"the volume {device} holds {found}, not ext4: it is left as it is"
+        raise VolumeError(message)
+    MOUNT.mkdir(exist_ok=True)
+    try:
+        services.systemctl("start", UNIT)
+    except ServiceError as error:
+        message = f"{error}\n{services.journal(UNIT)}"
+        raise VolumeError(message) from error
+    shutil.chown(MOUNT, "mysql", "mysql")
+
+
+def file_system(device: str) -> str:
+    """What a disk holds, in blkid's words; empty if it is blank. Raises if that is unclear."""
+    probe = services.run("blkid", "--probe", "--output", "export", device)
+    if probe.returncode == NOTHING_FOUND and not probe.stdout:
+        return ""
+    values = dict(line.split("=", 1) for line in probe.stdout.splitlines() if "=" in line)
+    found = values.get("TYPE") or values.get("PTTYPE")
+    if probe.returncode or not found:
+        message = f"it is unclear what {device} holds ({probe.stderr.strip() or 'blkid'})"
+        raise VolumeError(message)
+    return found
+
+
+def unmount() -> None:
+    """Takes the volume out of the file system, everything written."""
+    services.systemctl("stop", UNIT)
+    if MOUNT.is_mount():
+        message = f"{MOUNT} is still mounted"
+        raise VolumeError(message)
+
+
+def initialise(data: Path = DATA) -> bool:
+    """Makes an empty database unless there is one; whether it was made.
+
+    It is made under another name, and renamed when it is whole: what an interrupted start left
+    half-made is never taken for a database, and is made anew.
+    """
+    if data.exists():
+        return False
+    new = data.with_name("data.unfinished")
+    shutil.rmtree(new, ignore_errors=True)
+    sql = Path("/etc/mysql/site-init.sql")
+    sql.write_text(INIT_SQL)
+    # Without the machine's settings: they are for a server, with TLS and replication.
+    _run(
+        "mysqld",
+        "--no-defaults",
+        "--initialize-insecure",
+        "--user=mysql",
+        f"--datadir={new}",
+        f"--init-file={sql}",
+        "--auto-generate-certs=OFF",
+        "--log-error-verbosity=1",
+    )
+    _run("sync", "--file-system", str(new))
+    new.rename(data)
+    return True
+
+
+def _run(*command: str) -> None:
+    done = services.run(*command)
+    if done.returncode:
+        message = f"`{' '.join(command)}` failed: {(done.stderr or done.stdout).strip()[-2000:]}"
+        raise VolumeError(message)
