@@ -47,11 +47,15 @@ _callbacks: dict[str, Callable[[str], None]] = {}
 _expected: set[str] = set()
 _guard = threading.Lock()
 
-# The mounts are in a name space of the machine's own: they end with its last process.
+# What is mounted here is in a mount name space of the machine's own, and ends with its last
+# process. It sees the new cgroup layout only, and nspawn's notes about it stay in there.
 _SUPERVISE = """\
-echo $$ > "$1/cgroup.procs"
-mount -t overlay overlay -o "lowerdir=$2,upperdir=$3/upper,workdir=$3/work,volatile" "$3/root"
-shift 3
+echo $$ > "$2/cgroup.procs"
+[ "$1" = /sys/fs/cgroup ] || mount --bind "$1" /sys/fs/cgroup
+mkdir -p /run/systemd/nspawn
+mount -t tmpfs tmpfs /run/systemd/nspawn
+mount -t overlay overlay -o "lowerdir=$3,upperdir=$4/upper,workdir=$4/work,volatile" "$4/root"
+shift 4
 exec "$@"
 """
 
@@ -80,24 +84,24 @@ def _boot(machine: Machine) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [
                 *("unshare", "--mount", "sh", "-euc", _SUPERVISE, "sh"),
-                *(str(group), _escape(machine.image, ":\\"), str(home)),
+                *(str(cgroups.hierarchy()), str(group)),
+                *(_escape(machine.image, ":\\"), str(home)),
                 *_nspawn(machine, home / "root"),
             ],
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+            env={"PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
             start_new_session=True,
         )
 
 
 def _lay_out(home: Path, machine: Machine) -> None:
+    # A `volatile` mount leaves word in there that a crash of the *user's* machine could have
+    # lost writes, and cannot be repeated. It did not crash.
+    shutil.rmtree(home / "work", ignore_errors=True)
     for part in ("upper", "work", "root"):
         (home / part).mkdir(parents=True, exist_ok=True)
-    # Left by a `volatile` mount: the kernel's word that a crash of the *user's* machine
-    # could have lost writes. It did not crash.
-    with contextlib.suppress(FileNotFoundError):
-        (home / "work/work/incompat/volatile").rmdir()
     paths.journal(machine.id).mkdir(parents=True, exist_ok=True)
     etc = home / "upper/etc"
     if not etc.exists():
@@ -116,6 +120,7 @@ def _nspawn(machine: Machine, root: Path) -> list[str]:
         f"--network-namespace-path=/run/netns/{machine.netns}",
         "--capability=CAP_NET_ADMIN",
         "--console=read-only",
+        "--setenv=TERM=dumb",
         "--resolv-conf=off",
         "--timezone=off",
         "--link-journal=no",
