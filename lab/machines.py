@@ -44,7 +44,8 @@ class Machine:
 
 
 _callbacks: dict[str, Callable[[str], None]] = {}
-_expected: set[str] = set()
+_stops: dict[str, threading.Event] = {}
+"""For each machine that was started here: set once its end is wanted."""
 _guard = threading.Lock()
 
 # What is mounted here is in a mount name space of the machine's own, and ends with its last
@@ -70,10 +71,10 @@ def start(machine: Machine) -> None:
         raise MachineError(msg)
     home = paths.machine(machine.id)
     _lay_out(home, machine)
-    with _guard:
-        _expected.discard(machine.id)
     supervisor = _boot(machine)
-    threading.Thread(target=_watch, args=(machine, supervisor), daemon=True).start()
+    with _guard:
+        wanted = _stops[machine.id] = threading.Event()
+    threading.Thread(target=_watch, args=(machine, supervisor, wanted), daemon=True).start()
     _await_leader(machine, supervisor)
 
 
@@ -136,7 +137,7 @@ def _await_leader(machine: Machine, supervisor: "subprocess.Popen[bytes]") -> No
     deadline = time.monotonic() + START_TIMEOUT
     while leader(machine.id) is None:
         if supervisor.poll() is not None or time.monotonic() > deadline:
-            cgroups.kill(machine.id)
+            stop(machine.id, 0, keep=True)
             said = paths.console(machine.id).read_text(errors="replace").strip()
             last = said.splitlines()[-1] if said else "nothing on its console"
             msg = f"{machine.id} ({machine.name}) did not start: {last}"
@@ -144,15 +145,17 @@ def _await_leader(machine: Machine, supervisor: "subprocess.Popen[bytes]") -> No
         time.sleep(0.01)
 
 
-def _watch(machine: Machine, supervisor: "subprocess.Popen[bytes]") -> None:
+def _watch(
+    machine: Machine, supervisor: "subprocess.Popen[bytes]", wanted: threading.Event
+) -> None:
     """Boot a machine that rebooted itself again, and tell of one that ended by itself."""
-    while supervisor.wait() == _REBOOTED and machine.id not in _expected:
+    while supervisor.wait() == _REBOOTED and not wanted.is_set():
         cgroups.wait_empty(machine.id, 5)
         _lay_out(paths.machine(machine.id), machine)
         supervisor = _boot(machine)
     with _guard:
-        callback = None if machine.id in _expected else _callbacks.get(machine.id)
-    if callback:
+        callback = _callbacks.get(machine.id)
+    if callback and not wanted.is_set():
         cgroups.wait_empty(machine.id, 5)
         callback(machine.id)
 
@@ -188,15 +191,16 @@ def stop(instance_id: str, timeout: float, *, keep: bool = False) -> None:
     Removes its files (not its logs), unless it is to `keep` them for another start.
     """
     with _guard:
-        _expected.add(instance_id)
+        wanted = _stops.pop(instance_id, None)
+        _callbacks.pop(instance_id, None)
+    if wanted:
+        wanted.set()
     pid = leader(instance_id)
     if pid and timeout > 0:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, _POWER_OFF)
         cgroups.wait_empty(instance_id, timeout)
     _end(instance_id)
-    with _guard:
-        _callbacks.pop(instance_id, None)
     if not keep:
         shutil.rmtree(paths.machine(instance_id), ignore_errors=True)
 
@@ -219,7 +223,10 @@ def clear() -> None:
     """End and remove every machine, of this lab process or an earlier one."""
     groups = cgroups.existing()
     with _guard:
-        _expected.update(groups)
+        for wanted in _stops.values():
+            wanted.set()
+        _stops.clear()
+        _callbacks.clear()
     for instance_id in groups:
         cgroups.kill(instance_id)
     for instance_id in groups:
