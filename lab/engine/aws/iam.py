@@ -1,0 +1,249 @@
+"""IAM roles, their policies and instance profiles."""
+
+import json
+import urllib.parse
+from typing import Any, ClassVar
+
+from lab.engine.aws.base import TAGS, AwsResource, added_and_removed
+from lab.engine.aws.cloud import Client, given, tag_list, tag_map
+from lab.engine.plugin import Call, Gone
+from lab.engine.schema import Properties, Property, same_json
+from lab.engine.values import Props
+
+
+def _policy_text(document: Any) -> str:  # noqa: ANN401  boto3 gives it as text or already read
+    if isinstance(document, str):
+        return urllib.parse.unquote(document) if document.startswith("%") else document
+    return json.dumps(document)
+
+
+class _Iam(AwsResource):
+    @property
+    def iam(self) -> Client:
+        return self.cloud.client("iam")
+
+
+class Role(_Iam):
+    """aws_iam_role, without inline or managed policies of its own."""
+
+    token = "aws:iam/role:Role"  # noqa: S105  a type's token
+    taggable = True
+    properties: ClassVar[Properties] = {
+        "assumeRolePolicy": Property(required=True, same=same_json),
+        "description": Property(),
+        "forceDetachPolicies": Property(default=False),
+        "maxSessionDuration": Property(default=3600),
+        "name": Property(computed=True, replaces=True, autoname=64),
+        "path": Property(default="/", replaces=True),
+        "permissionsBoundary": Property(),
+        **TAGS,
+    }
+    outputs = ("arn", "createDate", "uniqueId", "managedPolicyArns", "inlinePolicies")
+
+    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+        response = self.iam.create_role(
+            RoleName=inputs["name"],
+            AssumeRolePolicyDocument=inputs["assumeRolePolicy"],
+            Path=inputs["path"],
+            MaxSessionDuration=inputs["maxSessionDuration"],
+            Tags=tag_list(inputs["tagsAll"]),
+            **given(
+                inputs, {"description": "Description", "permissionsBoundary": "PermissionsBoundary"}
+            ),
+        )
+        return str(response["Role"]["RoleName"])
+
+    def read(self, id: str, state: Props) -> Props:  # noqa: A002
+        role = self.iam.get_role(RoleName=id)["Role"]
+        return {
+            "assumeRolePolicy": _policy_text(role["AssumeRolePolicyDocument"]),
+            "description": role.get("Description") or None,
+            "maxSessionDuration": role.get("MaxSessionDuration", 3600),
+            "name": role["RoleName"],
+            "path": role["Path"],
+            "permissionsBoundary": (role.get("PermissionsBoundary") or {}).get(
+                "PermissionsBoundaryArn"
+            ),
+            "arn": role["Arn"],
+            "createDate": str(role["CreateDate"]),
+            "uniqueId": role["RoleId"],
+            **self.tags_found(tag_map(role.get("Tags")), state),
+        }
+
+    def update(
+        self,
+        id: str,
+        state: Props,
+        inputs: Props,
+        changed: set[str],
+        call: Call,  # noqa: A002, ARG002
+    ) -> None:
+        if "assumeRolePolicy" in changed:
+            self.iam.update_assume_role_policy(
+                RoleName=id, PolicyDocument=inputs["assumeRolePolicy"]
+            )
+        if changed & {"description", "maxSessionDuration"}:
+            self.iam.update_role(
+                RoleName=id,
+                Description=inputs.get("description", ""),
+                MaxSessionDuration=inputs["maxSessionDuration"],
+            )
+        if "permissionsBoundary" in changed:
+            boundary = inputs.get("permissionsBoundary")
+            if boundary:
+                self.iam.put_role_permissions_boundary(RoleName=id, PermissionsBoundary=boundary)
+            else:
+                self.iam.delete_role_permissions_boundary(RoleName=id)
+        if "tagsAll" in changed:
+            added, removed = added_and_removed(state, inputs)
+            if added:
+                self.iam.tag_role(RoleName=id, Tags=tag_list(added))
+            if removed:
+                self.iam.untag_role(RoleName=id, TagKeys=removed)
+
+    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+        profiles = self.iam.list_instance_profiles_for_role(RoleName=id)["InstanceProfiles"]
+        for profile in profiles:
+            self.iam.remove_role_from_instance_profile(
+                InstanceProfileName=profile["InstanceProfileName"], RoleName=id
+            )
+        if state.get("forceDetachPolicies"):
+            for policy in self.iam.list_attached_role_policies(RoleName=id)["AttachedPolicies"]:
+                self.iam.detach_role_policy(RoleName=id, PolicyArn=policy["PolicyArn"])
+            for name in self.iam.list_role_policies(RoleName=id)["PolicyNames"]:
+                self.iam.delete_role_policy(RoleName=id, PolicyName=name)
+        self.iam.delete_role(RoleName=id)
+
+
+class RolePolicy(_Iam):
+    """aws_iam_role_policy: an inline policy."""
+
+    token = "aws:iam/rolePolicy:RolePolicy"  # noqa: S105
+    properties: ClassVar[Properties] = {
+        "name": Property(computed=True, replaces=True, autoname=128),
+        "policy": Property(required=True, same=same_json),
+        "role": Property(required=True, replaces=True),
+    }
+
+    def _put(self, inputs: Props) -> None:
+        self.iam.put_role_policy(
+            RoleName=inputs["role"], PolicyName=inputs["name"], PolicyDocument=inputs["policy"]
+        )
+
+    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+        self._put(inputs)
+        return f"{inputs['role']}:{inputs['name']}"
+
+    def read(self, id: str, state: Props) -> Props:  # noqa: A002, ARG002
+        role, _, name = id.partition(":")
+        found = self.iam.get_role_policy(RoleName=role, PolicyName=name)
+        return {"name": name, "role": role, "policy": _policy_text(found["PolicyDocument"])}
+
+    def update(
+        self,
+        id: str,
+        state: Props,
+        inputs: Props,
+        changed: set[str],
+        call: Call,  # noqa: A002, ARG002
+    ) -> None:
+        if "policy" in changed:
+            self._put(inputs)
+
+    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+        role, _, name = id.partition(":")
+        self.iam.delete_role_policy(RoleName=role, PolicyName=name)
+
+
+class RolePolicyAttachment(_Iam):
+    """aws_iam_role_policy_attachment: a managed policy on a role."""
+
+    token = "aws:iam/rolePolicyAttachment:RolePolicyAttachment"  # noqa: S105
+    properties: ClassVar[Properties] = {
+        "policyArn": Property(required=True, replaces=True),
+        "role": Property(required=True, replaces=True),
+    }
+
+    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+        self.iam.attach_role_policy(RoleName=inputs["role"], PolicyArn=inputs["policyArn"])
+        return f"{inputs['role']}/{inputs['policyArn']}"
+
+    def read(self, id: str, state: Props) -> Props:  # noqa: A002, ARG002
+        role, _, arn = id.partition("/")
+        attached = self.iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+        if all(policy["PolicyArn"] != arn for policy in attached):
+            raise Gone(id)
+        return {"role": role, "policyArn": arn}
+
+    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+        self.iam.detach_role_policy(RoleName=state["role"], PolicyArn=state["policyArn"])
+
+
+class InstanceProfile(_Iam):
+    """aws_iam_instance_profile."""
+
+    token = "aws:iam/instanceProfile:InstanceProfile"  # noqa: S105
+    taggable = True
+    properties: ClassVar[Properties] = {
+        "name": Property(computed=True, replaces=True, autoname=128),
+        "path": Property(default="/", replaces=True),
+        "role": Property(),
+        **TAGS,
+    }
+    outputs = ("arn", "createDate", "uniqueId")
+
+    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+        response = self.iam.create_instance_profile(
+            InstanceProfileName=inputs["name"],
+            Path=inputs["path"],
+            Tags=tag_list(inputs["tagsAll"]),
+        )
+        return str(response["InstanceProfile"]["InstanceProfileName"])
+
+    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
+        if "role" in inputs:
+            self.iam.add_role_to_instance_profile(InstanceProfileName=id, RoleName=inputs["role"])
+
+    def read(self, id: str, state: Props) -> Props:  # noqa: A002
+        profile = self.iam.get_instance_profile(InstanceProfileName=id)["InstanceProfile"]
+        roles = profile.get("Roles") or []
+        return {
+            "name": profile["InstanceProfileName"],
+            "path": profile["Path"],
+            "role": roles[0]["RoleName"] if roles else None,
+            "arn": profile["Arn"],
+            "createDate": str(profile["CreateDate"]),
+            "uniqueId": profile["InstanceProfileId"],
+            **self.tags_found(tag_map(profile.get("Tags")), state),
+        }
+
+    def update(
+        self,
+        id: str,
+        state: Props,
+        inputs: Props,
+        changed: set[str],
+        call: Call,  # noqa: A002
+    ) -> None:
+        if "role" in changed:
+            self._remove_role(id, state)
+            self.settle(id, inputs, call)
+        if "tagsAll" in changed:
+            added, removed = added_and_removed(state, inputs)
+            if added:
+                self.iam.tag_instance_profile(InstanceProfileName=id, Tags=tag_list(added))
+            if removed:
+                self.iam.untag_instance_profile(InstanceProfileName=id, TagKeys=removed)
+
+    def _remove_role(self, id: str, state: Props) -> None:  # noqa: A002
+        if state.get("role"):
+            self.iam.remove_role_from_instance_profile(
+                InstanceProfileName=id, RoleName=state["role"]
+            )
+
+    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+        self._remove_role(id, self.read(id, state))
+        self.iam.delete_instance_profile(InstanceProfileName=id)
+
+
+TYPES = (Role, RolePolicy, RolePolicyAttachment, InstanceProfile)

@@ -1,0 +1,400 @@
+"""EC2 instances."""
+
+import base64
+from typing import Any, ClassVar
+
+from lab.engine.aws.base import TAGS, Ec2Resource
+from lab.engine.aws.cloud import given, only, tag_list, tag_map, wait_until
+from lab.engine.plugin import Call, Gone
+from lab.engine.schema import Change, Failure, Properties, Property
+from lab.engine.values import Props
+
+TEN_MINUTES = 600.0  # seconds; the real provider's limit for creating and updating
+USER_DATA_LIMIT = 16384  # bytes, EC2's own
+
+METADATA = {
+    "httpEndpoint": "HttpEndpoint",
+    "httpTokens": "HttpTokens",
+    "httpPutResponseHopLimit": "HttpPutResponseHopLimit",
+    "instanceMetadataTags": "InstanceMetadataTags",
+}
+ROOT_VOLUME = {
+    "deleteOnTermination": "DeleteOnTermination",
+    "encrypted": "Encrypted",
+    "iops": "Iops",
+    "kmsKeyId": "KmsKeyId",
+    "throughput": "Throughput",
+    "volumeSize": "VolumeSize",
+    "volumeType": "VolumeType",
+}
+NEED_A_STOP = {"instanceType", "userData", "userDataBase64"}
+
+
+class Instance(Ec2Resource):
+    """aws_instance."""
+
+    token = "aws:ec2/instance:Instance"  # noqa: S105  a type's token
+    kind = "instance"
+    properties: ClassVar[Properties] = {
+        "ami": Property(required=True, replaces=True),
+        "instanceType": Property(required=True),
+        "associatePublicIpAddress": Property(computed=True, replaces=True),
+        "availabilityZone": Property(computed=True, replaces=True),
+        "disableApiTermination": Property(computed=True),
+        "disableApiStop": Property(computed=True),
+        "ebsOptimized": Property(computed=True, replaces=True),
+        "iamInstanceProfile": Property(computed=True),
+        "instanceInitiatedShutdownBehavior": Property(computed=True, choices=("stop", "terminate")),
+        "keyName": Property(computed=True, replaces=True),
+        "metadataOptions": Property(
+            computed=True,
+            fields={
+                "httpEndpoint": Property(computed=True, choices=("enabled", "disabled")),
+                "httpTokens": Property(computed=True, choices=("required", "optional")),
+                "httpPutResponseHopLimit": Property(computed=True),
+                "instanceMetadataTags": Property(computed=True, choices=("enabled", "disabled")),
+            },
+        ),
+        "monitoring": Property(computed=True),
+        "privateIp": Property(computed=True, replaces=True),
+        "rootBlockDevice": Property(
+            computed=True,
+            fields={
+                "deleteOnTermination": Property(default=True),
+                "encrypted": Property(computed=True, replaces=True),
+                "iops": Property(computed=True),
+                "kmsKeyId": Property(computed=True, replaces=True),
+                "tags": Property(),
+                "throughput": Property(computed=True),
+                "volumeSize": Property(computed=True),
+                "volumeType": Property(computed=True),
+            },
+        ),
+        "sourceDestCheck": Property(default=True),
+        "subnetId": Property(computed=True, replaces=True),
+        "userData": Property(computed=True),
+        "userDataBase64": Property(computed=True),
+        "userDataReplaceOnChange": Property(default=False),
+        "volumeTags": Property(),
+        "vpcSecurityGroupIds": Property(computed=True, unordered=True),
+        **TAGS,
+    }
+    outputs = (
+        "arn",
+        "instanceState",
+        "primaryNetworkInterfaceId",
+        "privateDns",
+        "publicDns",
+        "publicIp",
+    )
+
+    def validate(self, inputs: Props) -> list[Failure]:
+        failures: list[Failure] = []
+        if "userData" in inputs and "userDataBase64" in inputs:
+            failures.append(Failure("userData", "give userData or userDataBase64, not both"))
+        if "volumeTags" in inputs and "tags" in (inputs.get("rootBlockDevice") or {}):
+            reason = "give volumeTags or rootBlockDevice.tags, not both"
+            failures.append(Failure("volumeTags", reason))
+        text = inputs.get("userData")
+        if isinstance(text, str) and len(text.encode()) > USER_DATA_LIMIT:
+            size = len(text.encode())
+            reason = f"user data is {size} bytes; EC2 allows {USER_DATA_LIMIT}"
+            failures.append(Failure("userData", reason))
+        return failures
+
+    def replaces(self, change: Change, inputs: Props) -> bool:
+        if change.name in ("userData", "userDataBase64"):
+            return bool(inputs["userDataReplaceOnChange"])
+        return change.replaces
+
+    def unsettled(self, changed: set[str]) -> tuple[str, ...]:
+        return ("publicIp", "publicDns") if changed & NEED_A_STOP else ()
+
+    # ---- making it
+
+    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+        request: dict[str, Any] = {
+            "ImageId": inputs["ami"],
+            "InstanceType": inputs["instanceType"],
+            "MinCount": 1,
+            "MaxCount": 1,
+            "TagSpecifications": [
+                *self.specification(inputs),
+                *(
+                    [{"ResourceType": "volume", "Tags": tag_list(inputs["volumeTags"])}]
+                    if inputs.get("volumeTags")
+                    else []
+                ),
+            ],
+            **given(
+                inputs,
+                {
+                    "disableApiTermination": "DisableApiTermination",
+                    "disableApiStop": "DisableApiStop",
+                    "ebsOptimized": "EbsOptimized",
+                    "instanceInitiatedShutdownBehavior": "InstanceInitiatedShutdownBehavior",
+                    "keyName": "KeyName",
+                },
+            ),
+            **self._network(inputs),
+        }
+        if "userData" in inputs:
+            request["UserData"] = inputs["userData"]
+        elif "userDataBase64" in inputs:
+            request["UserData"] = base64.b64decode(inputs["userDataBase64"])
+        if "iamInstanceProfile" in inputs:
+            request["IamInstanceProfile"] = {"Name": inputs["iamInstanceProfile"]}
+        if "monitoring" in inputs:
+            request["Monitoring"] = {"Enabled": inputs["monitoring"]}
+        if "availabilityZone" in inputs:
+            request["Placement"] = {"AvailabilityZone": inputs["availabilityZone"]}
+        if "metadataOptions" in inputs:
+            request["MetadataOptions"] = given(inputs["metadataOptions"], METADATA)
+        if "rootBlockDevice" in inputs:
+            image = only(
+                self.ec2.describe_images(ImageIds=[inputs["ami"]])["Images"], inputs["ami"]
+            )
+            request["BlockDeviceMappings"] = [
+                {
+                    "DeviceName": image.get("RootDeviceName") or "/dev/sda1",
+                    "Ebs": given(inputs["rootBlockDevice"], ROOT_VOLUME),
+                }
+            ]
+        return str(self.ec2.run_instances(**request)["Instances"][0]["InstanceId"])
+
+    @staticmethod
+    def _network(inputs: Props) -> dict[str, Any]:
+        """A public address can only be asked for with a network interface, as in the real provider."""
+        names = {"subnetId": "SubnetId", "privateIp": "PrivateIpAddress"}
+        groups = inputs.get("vpcSecurityGroupIds") or []
+        if "associatePublicIpAddress" not in inputs:
+            return {
+                **given(inputs, names),
+                **({"SecurityGroupIds": groups} if groups else {}),
+            }
+        interface = {
+            "DeviceIndex": 0,
+            "AssociatePublicIpAddress": inputs["associatePublicIpAddress"],
+            "DeleteOnTermination": True,
+            **given(inputs, names),
+            **({"Groups": groups} if groups else {}),
+        }
+        return {"NetworkInterfaces": [interface]}
+
+    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
+        self._wait_for(id, "running")
+        if inputs.get("disableApiTermination"):
+            # moto takes it as an attribute only, not when it runs the instance
+            self._set(id, disableApiTermination={"Value": True})
+        if not inputs["sourceDestCheck"]:
+            self._set(id, SourceDestCheck={"Value": False})
+        volume_tags = inputs.get("volumeTags") or (inputs.get("rootBlockDevice") or {}).get("tags")
+        if volume_tags:
+            volumes = self._volumes(self._find(id))
+            self.ec2.create_tags(Resources=volumes, Tags=tag_list(volume_tags))
+
+    def _set(self, id: str, **attribute: object) -> None:  # noqa: A002
+        named = {name[0].upper() + name[1:]: value for name, value in attribute.items()}
+        self.ec2.modify_instance_attribute(InstanceId=id, **named)
+
+    def _find(self, id: str) -> dict[str, Any]:  # noqa: A002
+        reservations = self.ec2.describe_instances(InstanceIds=[id])["Reservations"]
+        return only([item for found in reservations for item in found["Instances"]], id)
+
+    def _state(self, id: str) -> str:  # noqa: A002
+        return str(self._find(id)["State"]["Name"])
+
+    def _wait_for(self, id: str, state: str) -> None:  # noqa: A002
+        def arrived() -> bool:
+            now = self._state(id)
+            if now == "terminated" and state != now:
+                raise Gone(f"instance {id} is terminated instead of {state}")
+            return now == state
+
+        wait_until(f"instance {id} to be {state}", TEN_MINUTES, arrived)
+
+    @staticmethod
+    def _volumes(instance: dict[str, Any]) -> list[str]:
+        return [item["Ebs"]["VolumeId"] for item in instance.get("BlockDeviceMappings", [])]
+
+    # ---- reading it
+
+    def read(self, id: str, state: Props) -> Props:  # noqa: A002
+        instance = self._find(id)
+        if instance["State"]["Name"] in ("terminated", "shutting-down"):
+            raise Gone(id)
+        profile = (instance.get("IamInstanceProfile") or {}).get("Arn", "")
+        interface = (instance.get("NetworkInterfaces") or [{}])[0]
+        user_data = self._attribute(id, "userData")
+        found: Props = {
+            "ami": instance["ImageId"],
+            "instanceType": instance["InstanceType"],
+            "availabilityZone": instance["Placement"]["AvailabilityZone"],
+            "disableApiTermination": bool(self._attribute(id, "disableApiTermination")),
+            "disableApiStop": bool(self._attribute(id, "disableApiStop")),
+            "ebsOptimized": bool(instance.get("EbsOptimized")),
+            "iamInstanceProfile": profile.rsplit("/", 1)[-1],
+            "keyName": instance.get("KeyName") or "",
+            "metadataOptions": {
+                name: instance.get("MetadataOptions", {}).get(key)
+                for name, key in METADATA.items()
+                if instance.get("MetadataOptions", {}).get(key) is not None
+            },
+            "monitoring": (instance.get("Monitoring") or {}).get("State") in ("enabled", "pending"),
+            "privateIp": instance.get("PrivateIpAddress") or "",
+            "privateDns": instance.get("PrivateDnsName") or "",
+            "publicIp": instance.get("PublicIpAddress") or "",
+            "publicDns": instance.get("PublicDnsName") or "",
+            "subnetId": instance.get("SubnetId") or "",
+            "vpcSecurityGroupIds": sorted(
+                group["GroupId"] for group in instance.get("SecurityGroups", [])
+            ),
+            "arn": self.cloud.arn("ec2", f"instance/{id}"),
+            "instanceState": instance["State"]["Name"],
+            "primaryNetworkInterfaceId": interface.get("NetworkInterfaceId") or "",
+            **self._root_volume(instance, state),
+            **self.tags_found(tag_map(instance.get("Tags")), state),
+        }
+        if "sourceDestCheck" in instance or "SourceDestCheck" in instance:
+            found["sourceDestCheck"] = instance.get("SourceDestCheck", True)
+        if "associatePublicIpAddress" not in state:
+            found["associatePublicIpAddress"] = bool(found["publicIp"])
+        if "userDataBase64" in state:
+            found["userDataBase64"] = user_data
+        elif user_data:
+            found["userData"] = base64.b64decode(user_data).decode("utf-8", "replace")
+        return found
+
+    def _attribute(self, id: str, name: str) -> Any:  # noqa: A002, ANN401
+        response = self.ec2.describe_instance_attribute(InstanceId=id, Attribute=name)
+        return (response.get(name[0].upper() + name[1:]) or {}).get("Value")
+
+    def _root_volume(self, instance: dict[str, Any], state: Props) -> Props:
+        root = instance.get("RootDeviceName")
+        mapping = next(
+            (
+                item
+                for item in instance.get("BlockDeviceMappings", [])
+                if item["DeviceName"] == root
+            ),
+            None,
+        )
+        if mapping is None:
+            return {}
+        volume_id = mapping["Ebs"]["VolumeId"]
+        volume = only(self.ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"], volume_id)
+        tags = tag_map(volume.get("Tags"))
+        before = state.get("rootBlockDevice") or {}
+        device: Props = {
+            "deviceName": root,
+            "volumeId": volume_id,
+            "deleteOnTermination": bool(mapping["Ebs"].get("DeleteOnTermination", True)),
+            "encrypted": bool(volume.get("Encrypted")),
+            "volumeSize": volume["Size"],
+            "volumeType": volume["VolumeType"],
+            **({"iops": volume["Iops"]} if volume.get("Iops") else {}),
+            **({"throughput": volume["Throughput"]} if volume.get("Throughput") else {}),
+            **({"kmsKeyId": volume["KmsKeyId"]} if volume.get("KmsKeyId") else {}),
+            **({"tags": tags} if "tags" in before else {}),
+        }
+        return {
+            "rootBlockDevice": device,
+            **({"volumeTags": tags} if "volumeTags" in state else {}),
+        }
+
+    # ---- changing and unmaking it
+
+    def update(
+        self,
+        id: str,
+        state: Props,
+        inputs: Props,
+        changed: set[str],
+        call: Call,  # noqa: A002
+    ) -> None:
+        if changed & NEED_A_STOP:
+            self._change_stopped(id, inputs, changed, call)
+        if "iamInstanceProfile" in changed:
+            self._change_profile(id, inputs)
+        if "vpcSecurityGroupIds" in changed:
+            self._set(id, groups=inputs["vpcSecurityGroupIds"])
+        for name in ("disableApiTermination", "disableApiStop", "sourceDestCheck"):
+            if name in changed and name in inputs:
+                self._set(id, **{name: {"Value": inputs[name]}})
+        if "instanceInitiatedShutdownBehavior" in changed:
+            value = inputs["instanceInitiatedShutdownBehavior"]
+            self._set(id, instanceInitiatedShutdownBehavior={"Value": value})
+        if "metadataOptions" in changed:
+            options = given(inputs["metadataOptions"], METADATA)
+            self.ec2.modify_instance_metadata_options(InstanceId=id, **options)
+        if "monitoring" in changed:
+            switch = self.ec2.monitor_instances
+            if not inputs["monitoring"]:
+                switch = self.ec2.unmonitor_instances
+            switch(InstanceIds=[id])
+        if "rootBlockDevice" in changed:
+            self._change_root_volume(state, inputs)
+        if "volumeTags" in changed:
+            volumes = self._volumes(self._find(id))
+            old, new = state.get("volumeTags", {}), inputs.get("volumeTags", {})
+            if removed := sorted(set(old) - set(new)):
+                self.ec2.delete_tags(Resources=volumes, Tags=[{"Key": key} for key in removed])
+            if new:
+                self.ec2.create_tags(Resources=volumes, Tags=tag_list(new))
+        super().update(id, state, inputs, changed, call)
+
+    def _change_stopped(self, id: str, inputs: Props, changed: set[str], call: Call) -> None:  # noqa: A002
+        call.log(f"stopping {id} to change {', '.join(sorted(changed & NEED_A_STOP))}")
+        self.ec2.stop_instances(InstanceIds=[id])
+        self._wait_for(id, "stopped")
+        if "instanceType" in changed:
+            self._set(id, instanceType={"Value": inputs["instanceType"]})
+        if "userData" in changed:
+            self._set(id, userData={"Value": inputs["userData"]})
+        if "userDataBase64" in changed:
+            self._set(id, userData={"Value": base64.b64decode(inputs["userDataBase64"])})
+        self.ec2.start_instances(InstanceIds=[id])
+        self._wait_for(id, "running")
+
+    def _change_profile(self, id: str, inputs: Props) -> None:  # noqa: A002
+        filters = [{"Name": "instance-id", "Values": [id]}]
+        found = self.ec2.describe_iam_instance_profile_associations(Filters=filters)
+        associations = found["IamInstanceProfileAssociations"]
+        profile = {"Name": inputs["iamInstanceProfile"]}
+        if associations:
+            self.ec2.replace_iam_instance_profile_association(
+                AssociationId=associations[0]["AssociationId"], IamInstanceProfile=profile
+            )
+        else:
+            self.ec2.associate_iam_instance_profile(InstanceId=id, IamInstanceProfile=profile)
+
+    def _change_root_volume(self, state: Props, inputs: Props) -> None:
+        before, after = state["rootBlockDevice"], inputs["rootBlockDevice"]
+        names = {
+            "volumeSize": "Size",
+            "volumeType": "VolumeType",
+            "iops": "Iops",
+            "throughput": "Throughput",
+        }
+        different = {key: after[key] for key in names if key in after}
+        different = {key: value for key, value in different.items() if before.get(key) != value}
+        if different:
+            self.ec2.modify_volume(VolumeId=before["volumeId"], **given(different, names))
+        if "tags" in after and after["tags"] != before.get("tags"):
+            self.ec2.create_tags(Resources=[before["volumeId"]], Tags=tag_list(after["tags"]))
+
+    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+        if self._state(id) == "terminated":
+            return
+        self.ec2.terminate_instances(InstanceIds=[id])
+
+        def gone() -> bool:
+            try:
+                return self._state(id) == "terminated"
+            except Gone:
+                return True
+
+        wait_until(f"instance {id} to be terminated", 2 * TEN_MINUTES, gone)
+
+
+TYPES = (Instance,)

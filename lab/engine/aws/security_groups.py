@@ -1,0 +1,246 @@
+"""Security groups and their rules, each rule a resource of its own."""
+
+from typing import Any, ClassVar
+
+from lab.engine.aws.base import TAGS, Ec2Resource
+from lab.engine.aws.cloud import POLL, given, only, tag_list, tag_map, wait_until
+from lab.engine.plugin import Call, Gone, PluginError
+from lab.engine.schema import Change, Failure, Properties, Property
+from lab.engine.values import Props
+
+SOURCES = {
+    "cidrIpv4": "CidrIpv4",
+    "cidrIpv6": "CidrIpv6",
+    "prefixListId": "PrefixListId",
+    "referencedSecurityGroupId": "ReferencedGroupId",
+}
+ALL_PROTOCOLS = "-1"
+
+
+def _protocol(text: str) -> str:
+    return {"all": ALL_PROTOCOLS, "6": "tcp", "17": "udp", "1": "icmp"}.get(
+        text.lower(), text.lower()
+    )
+
+
+def _same_protocol(old: str, new: str) -> bool:
+    return _protocol(old) == _protocol(new)
+
+
+class SecurityGroup(Ec2Resource):
+    """aws_security_group without rules of its own; like the real one it revokes AWS's allow-all egress."""
+
+    token = "aws:ec2/securityGroup:SecurityGroup"  # noqa: S105  a type's token
+    kind = "security-group"
+    properties: ClassVar[Properties] = {
+        "name": Property(replaces=True, computed=True, autoname=255),
+        "description": Property(default="Managed by Pulumi", replaces=True),
+        "vpcId": Property(computed=True, replaces=True),
+        "revokeRulesOnDelete": Property(default=False),
+        **TAGS,
+    }
+    outputs = ("arn", "ownerId", "ingress", "egress")
+
+    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+        response = self.ec2.create_security_group(
+            GroupName=inputs["name"],
+            Description=inputs["description"],
+            TagSpecifications=self.specification(inputs),
+            **given(inputs, {"vpcId": "VpcId"}),
+        )
+        return str(response["GroupId"])
+
+    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
+        self.revoke_all(id, egress_only=True)
+
+    def revoke_all(self, id: str, *, egress_only: bool = False) -> None:  # noqa: A002
+        """Take every rule from the group."""
+        filters = [{"Name": "group-id", "Values": [id]}]
+        rules = self.ec2.describe_security_group_rules(Filters=filters)["SecurityGroupRules"]
+        outward = [rule["SecurityGroupRuleId"] for rule in rules if rule["IsEgress"]]
+        inward = [rule["SecurityGroupRuleId"] for rule in rules if not rule["IsEgress"]]
+        if outward:
+            self.ec2.revoke_security_group_egress(GroupId=id, SecurityGroupRuleIds=outward)
+        if inward and not egress_only:
+            self.ec2.revoke_security_group_ingress(GroupId=id, SecurityGroupRuleIds=inward)
+
+    def read(self, id: str, state: Props) -> Props:  # noqa: A002
+        group = only(self.ec2.describe_security_groups(GroupIds=[id])["SecurityGroups"], id)
+        return {
+            "name": group["GroupName"],
+            "description": group["Description"],
+            "vpcId": group.get("VpcId"),
+            "arn": self.cloud.arn("ec2", f"security-group/{id}"),
+            "ownerId": group.get("OwnerId"),
+            **self.tags_found(tag_map(group.get("Tags")), state),
+        }
+
+    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+        if state.get("revokeRulesOnDelete"):
+            self.revoke_all(id)
+
+        def deleted() -> bool:
+            try:
+                self.ec2.delete_security_group(GroupId=id)
+            except Exception as error:  # noqa: BLE001  only one of the API's codes is a reason to wait
+                if "DependencyViolation" in str(error):
+                    return False
+                raise
+            return True
+
+        wait_until(f"what uses security group {id} to be gone", 900.0, deleted)
+
+
+class DefaultSecurityGroup(SecurityGroup):
+    """aws_default_security_group: adopts the VPC's own group and empties it; cannot be deleted."""
+
+    token = "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup"  # noqa: S105
+    properties: ClassVar[Properties] = {
+        "vpcId": Property(computed=True, replaces=True),
+        "revokeRulesOnDelete": Property(default=False),
+        **TAGS,
+    }
+    outputs = ("arn", "description", "ingress", "egress", "name", "ownerId")
+
+    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+        filters = [{"Name": "group-name", "Values": ["default"]}]
+        if "vpcId" in inputs:
+            filters.append({"Name": "vpc-id", "Values": [inputs["vpcId"]]})
+        groups = self.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+        if not groups:
+            message = f"VPC {inputs.get('vpcId', '(default)')} has no default security group"
+            raise PluginError(message)
+        return str(groups[0]["GroupId"])
+
+    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
+        self.revoke_all(id)
+        self.retag(id, {}, inputs)
+
+    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002
+        """AWS deletes it with its VPC."""
+
+
+class _Rule(Ec2Resource):
+    """aws_vpc_security_group_ingress_rule and …_egress_rule."""
+
+    kind = "security-group-rule"
+    egress: ClassVar[bool]
+    properties: ClassVar[Properties] = {
+        "securityGroupId": Property(required=True, replaces=True),
+        "ipProtocol": Property(required=True, same=_same_protocol),
+        "fromPort": Property(),
+        "toPort": Property(),
+        "description": Property(),
+        **{name: Property() for name in SOURCES},
+        **TAGS,
+    }
+    outputs = ("arn", "securityGroupRuleId")
+
+    def validate(self, inputs: Props) -> list[Failure]:
+        count = sum(1 for name in SOURCES if name in inputs)
+        if count == 1:
+            return []
+        reason = f"a rule has exactly one of {', '.join(SOURCES)}; {count} are given"
+        return [Failure(next(iter(SOURCES)), reason)]
+
+    def replaces(self, change: Change, inputs: Props) -> bool:
+        """AWS modifies a rule but not the kind of its source."""
+        kind_changes = change.name in SOURCES and change.kind.name != "UPDATE"
+        return change.replaces or kind_changes
+
+    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+        description = given(inputs, {"description": "Description"})
+        permission: dict[str, Any] = {"IpProtocol": _protocol(inputs["ipProtocol"])}
+        for name, group, key in (
+            ("cidrIpv4", "IpRanges", "CidrIp"),
+            ("cidrIpv6", "Ipv6Ranges", "CidrIpv6"),
+            ("prefixListId", "PrefixListIds", "PrefixListId"),
+            ("referencedSecurityGroupId", "UserIdGroupPairs", "GroupId"),
+        ):
+            if name in inputs:
+                permission[group] = [{key: inputs[name], **description}]
+        for name, key in (("fromPort", "FromPort"), ("toPort", "ToPort")):
+            if name in inputs:
+                permission[key] = inputs[name]
+        authorize = (
+            self.ec2.authorize_security_group_egress
+            if self.egress
+            else self.ec2.authorize_security_group_ingress
+        )
+        response = authorize(
+            GroupId=inputs["securityGroupId"],
+            IpPermissions=[permission],
+            TagSpecifications=self.specification(inputs),
+        )
+        return str(response["SecurityGroupRules"][0]["SecurityGroupRuleId"])
+
+    def read(self, id: str, state: Props) -> Props:  # noqa: A002
+        response = self.ec2.describe_security_group_rules(SecurityGroupRuleIds=[id])
+        rule = only(response["SecurityGroupRules"], id)
+
+        def port(name: str, key: str) -> int | None:
+            value = rule.get(key)
+            return None if value in (None, -1) and name not in state else value
+
+        group = (rule.get("ReferencedGroupInfo") or {}).get("GroupId")
+        return {
+            "securityGroupId": rule["GroupId"],
+            "ipProtocol": _protocol(str(rule["IpProtocol"])),
+            "fromPort": port("fromPort", "FromPort"),
+            "toPort": port("toPort", "ToPort"),
+            "description": rule.get("Description") or None,
+            "cidrIpv4": rule.get("CidrIpv4"),
+            "cidrIpv6": rule.get("CidrIpv6"),
+            "prefixListId": rule.get("PrefixListId"),
+            "referencedSecurityGroupId": group,
+            "arn": self.cloud.arn("ec2", f"security-group-rule/{id}"),
+            "securityGroupRuleId": id,
+            **self.tags_found(tag_map(rule.get("Tags")), state),
+        }
+
+    def update(
+        self,
+        id: str,
+        state: Props,
+        inputs: Props,
+        changed: set[str],
+        call: Call,  # noqa: A002
+    ) -> None:
+        if changed - {"tags", "tagsAll"}:
+            names = {
+                "fromPort": "FromPort",
+                "toPort": "ToPort",
+                "description": "Description",
+                **SOURCES,
+            }
+            rule = {"IpProtocol": _protocol(inputs["ipProtocol"]), **given(inputs, names)}
+            self.ec2.modify_security_group_rules(
+                GroupId=inputs["securityGroupId"],
+                SecurityGroupRules=[{"SecurityGroupRuleId": id, "SecurityGroupRule": rule}],
+            )
+        super().update(id, state, inputs, changed, call)
+
+    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+        revoke = (
+            self.ec2.revoke_security_group_egress
+            if self.egress
+            else self.ec2.revoke_security_group_ingress
+        )
+        revoke(GroupId=state["securityGroupId"], SecurityGroupRuleIds=[id])
+
+
+class SecurityGroupIngressRule(_Rule):
+    """Who may come in."""
+
+    token = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"  # noqa: S105
+    egress = False
+
+
+class SecurityGroupEgressRule(_Rule):
+    """Where members of the group may go."""
+
+    token = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"  # noqa: S105
+    egress = True
+
+
+TYPES = (SecurityGroup, DefaultSecurityGroup, SecurityGroupIngressRule, SecurityGroupEgressRule)

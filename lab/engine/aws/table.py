@@ -1,0 +1,34 @@
+"""Every resource type that the stand-in knows."""
+
+from lab.engine.aws import (
+    dynamodb,
+    gateways,
+    iam,
+    instances,
+    network,
+    route53,
+    s3,
+    security_groups,
+    ssm,
+    volumes,
+)
+from lab.engine.aws.base import AwsResource
+from lab.engine.aws.cloud import Cloud
+
+MODULES = (
+    network,
+    gateways,
+    security_groups,
+    instances,
+    volumes,
+    iam,
+    s3,
+    ssm,
+    dynamodb,
+    route53,
+)
+
+
+def resource_types(cloud: Cloud) -> dict[str, AwsResource]:
+    """The types by their tokens."""
+    return {kind.token: kind(cloud) for module in MODULES for kind in module.TYPES}
