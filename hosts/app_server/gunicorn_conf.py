@@ -114,7 +114,7 @@ class OnThisMachine:
         return Body(body, lambda: self._counter.add(-1))
 
 
-def post_worker_init(worker: Any) -> None:  # noqa: ANN401 gunicorn has no types
+def post_worker_init(worker: Any) -> None:
     """gunicorn's hook: the application is loaded, no request was taken yet."""
     worker.wsgi = OnThisMachine(
         worker.wsgi, os.environ["SITE_MACHINE"], os.environ["SITE_HEALTH_PATH"], FOLDER

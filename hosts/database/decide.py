@@ -39,6 +39,8 @@ class Observation:
     alive: bool
     starting: bool = False
     """Not alive, but systemd is at it."""
+    prepared: bool = True
+    """Schema and accounts were seen to."""
     super_read_only: bool = True
     empty: bool = True
     """It never executed a transaction."""
@@ -54,7 +56,8 @@ def decide(duty: Duty, seen: Observation) -> Action:
     if not seen.alive:
         return Action.NOTHING if seen.starting else Action.START
     if duty == "primary":
-        return Action.OPEN if seen.super_read_only or seen.source else Action.NOTHING
+        is_one = seen.prepared and not seen.super_read_only and not seen.source
+        return Action.NOTHING if is_one else Action.OPEN
     if not seen.super_read_only:
         return Action.CLOSE
     return _replica(seen)

@@ -1,11 +1,11 @@
 """Connections to mysqld, on this machine and on another."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pymysql
 from pymysql.cursors import Cursor
@@ -38,7 +38,7 @@ class Session:
         """All rows of the answer."""
         with self._connection.cursor() as cursor:
             cursor.execute(statement, values or None)
-            return cast(list[Row], list(cursor.fetchall()))
+            return list(cursor.fetchall())
 
     def row(self, statement: str, *values: object) -> Row:
         """The only row of the answer."""
@@ -56,7 +56,7 @@ class Session:
 
 
 @contextmanager
-def local(timeout: float = 3.0) -> Iterator[Session]:
+def local(timeout: float = 3.0) -> Generator[Session]:
     """As root through the socket; seconds that one statement may take. Raises `MySQLError`."""
     connection = pymysql.connect(
         unix_socket=SOCKET,
