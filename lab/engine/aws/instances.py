@@ -224,7 +224,10 @@ class Instance(Ec2Resource):
         if instance["State"]["Name"] in ("terminated", "shutting-down"):
             raise Gone(id)
         profile = (instance.get("IamInstanceProfile") or {}).get("Arn", "")
-        interface = (instance.get("NetworkInterfaces") or [{}])[0]
+        interfaces = instance.get("NetworkInterfaces") or []
+        interface = next(
+            (item for item in interfaces if item["Attachment"].get("DeviceIndex") == 0), {}
+        )
         user_data = self._attribute(id, "userData")
         found: Props = {
             "ami": instance["ImageId"],
@@ -246,9 +249,7 @@ class Instance(Ec2Resource):
             "publicIp": instance.get("PublicIpAddress") or "",
             "publicDns": instance.get("PublicDnsName") or "",
             "subnetId": instance.get("SubnetId") or "",
-            "vpcSecurityGroupIds": sorted(
-                group["GroupId"] for group in instance.get("SecurityGroups", [])
-            ),
+            "vpcSecurityGroupIds": sorted(group["GroupId"] for group in interface.get("Groups", [])),
             "arn": self.cloud.arn("ec2", f"instance/{id}"),
             "instanceState": instance["State"]["Name"],
             "primaryNetworkInterfaceId": interface.get("NetworkInterfaceId") or "",
@@ -317,7 +318,10 @@ class Instance(Ec2Resource):
         if "iamInstanceProfile" in changed:
             self._change_profile(id, inputs)
         if "vpcSecurityGroupIds" in changed:
-            self._set(id, groups=inputs["vpcSecurityGroupIds"])
+            self.ec2.modify_network_interface_attribute(
+                NetworkInterfaceId=state["primaryNetworkInterfaceId"],
+                Groups=inputs["vpcSecurityGroupIds"],
+            )
         for name in ("disableApiTermination", "disableApiStop", "sourceDestCheck"):
             if name in changed and name in inputs:
                 self._set(id, **{name: {"Value": inputs[name]}})

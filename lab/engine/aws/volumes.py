@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from lab.engine.aws.base import TAGS, Ec2Resource
 from lab.engine.aws.cloud import given, only, tag_map, wait_until
-from lab.engine.plugin import Call, Gone
+from lab.engine.plugin import Call, Gone, PluginError
 from lab.engine.schema import Failure, Properties, Property
 from lab.engine.values import Props
 
@@ -127,9 +127,18 @@ class VolumeAttachment(Ec2Resource):
             wait_until(
                 what, FIVE_MINUTES, lambda: self._instance_state(instance) in ("running", "stopped")
             )
+            self._refuse_if_in_use(volume)
             self.ec2.attach_volume(Device=device, InstanceId=instance, VolumeId=volume)
         text = f"{device}-{instance}-{volume}-"
         return f"vai-{binascii.crc32(text.encode())}"
+
+    def _refuse_if_in_use(self, volume: str) -> None:
+        """EC2 attaches a volume to one instance; moto would to a second."""
+        for found in self.ec2.describe_volumes(VolumeIds=[volume])["Volumes"]:
+            for attachment in found.get("Attachments", []):
+                holder = attachment["InstanceId"]
+                message = f"AttachVolume: VolumeInUse: {volume} is already attached to {holder}"
+                raise PluginError(message)
 
     def _instance_state(self, instance: str) -> str:
         found = self.ec2.describe_instances(InstanceIds=[instance])["Reservations"]
