@@ -1,0 +1,149 @@
+"""Amazon's resolver: dnsmasq in the router, told the private zones of Route 53.
+
+It knows nothing else and asks nobody: any other name does not exist. A change of
+addresses is read in place (SIGHUP), without a query lost.
+"""
+
+import ipaddress
+import os
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import namespaces
+from lab.facts import Facts, Record
+from lab.namespaces import ROUTER
+
+_IDLE_TTL = 60
+_START_TIMEOUT = 5.0
+_PACKET = 8192
+"""Bytes; the largest answer by UDP to whoever says that it takes as much (EDNS)."""
+
+
+class ResolverError(Exception):
+    """The resolver does not run; the message is for the user."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What dnsmasq is told."""
+
+    hosts: str
+    """Addresses and names, read again at every change."""
+    options: str
+    """Everything else; a change costs a restart of some 20 ms."""
+    ignored: tuple[str, ...] = ()
+    """Records that the lab does not serve."""
+
+
+def render(facts: Facts) -> Names:
+    """The private zones, and the names that EC2 gives to instances."""
+    records = [record for zone in facts.zones for record in zone.records]
+    addresses = [record for record in records if record.type in ("A", "AAAA")]
+    aliases = [record for record in records if record.type == "CNAME"]
+    hosts = [f"{value} {r.name}" for r in addresses for value in r.values if _is_address(value)]
+    hosts += [
+        f"{instance.address} {host_name(instance.address, instance.region)}"
+        for instance in facts.instances.values()
+    ]
+    # dnsmasq has one time to live for all that it reads from a file.
+    ttl = min((record.ttl for record in addresses), default=_IDLE_TTL)
+    options = [
+        "no-hosts",
+        "no-resolv",
+        "no-poll",
+        # What is in no zone does not exist.
+        "address=/#/",
+        f"local-ttl={ttl}",
+        f"edns-packet-max={_PACKET}",
+        "user=root",
+        "group=root",
+        "pid-file=",
+        *(f"local=/{zone.name}/" for zone in sorted(facts.zones, key=lambda zone: zone.name)),
+        *(f"cname={alias.name},{_target(alias)},{alias.ttl}" for alias in aliases),
+    ]
+    served = [*addresses, *aliases]
+    ignored = tuple(f"{r.name} {r.type}" for r in records if r not in served)
+    return Names(_lines(sorted(hosts)), _lines(options), ignored)
+
+
+def host_name(address: str, region: str) -> str:
+    """The private name that EC2 gives to an instance with this address."""
+    domain = "ec2.internal" if region == "us-east-1" else f"{region}.compute.internal"
+    return f"ip-{address.replace('.', '-')}.{domain}"
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _target(alias: Record) -> str:
+    return alias.values[0].rstrip(".")
+
+
+def _lines(lines: list[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+class Resolver:
+    """dnsmasq, kept at what it was last told."""
+
+    def __init__(self, directory: Path) -> None:
+        self._hosts = directory / "dnsmasq.hosts"
+        self._config = directory / "dnsmasq.conf"
+        self._names: Names | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def serve(self, names: Names) -> None:
+        """Answer with these names from now on."""
+        if names == self._names and self._running():
+            return
+        old, self._names = self._names, names
+        _replace(self._hosts, names.hosts)
+        if old is not None and old.options == names.options and self._process and self._running():
+            os.kill(self._process.pid, signal.SIGHUP)
+            return
+        _replace(self._config, f"addn-hosts={self._hosts}\n{names.options}")
+        self.stop()
+        self._start()
+
+    def stop(self) -> None:
+        """Answer no more."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _start(self) -> None:
+        command = ["dnsmasq", "--keep-in-foreground", f"--conf-file={self._config}"]
+        self._process = subprocess.Popen(
+            namespaces.inside(ROUTER, command), stdin=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + _START_TIMEOUT
+        while not namespaces.call(ROUTER, _answers):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                msg = f"dnsmasq did not start with {self._config}; its reason is in the lab's log."
+                raise ResolverError(msg)
+            time.sleep(0.005)
+
+
+def _replace(file: Path, content: str) -> None:
+    """Write so that a reader finds the old or the new, never half of it."""
+    temporary = file.with_suffix(".new")
+    temporary.write_text(content)
+    temporary.rename(file)
+
+
+def _answers() -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", 53)) == 0

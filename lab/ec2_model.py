@@ -1,0 +1,214 @@
+"""Where moto's EC2 says what is not so, it is put right here.
+
+moto models calls, not machines: an instance is "running" the moment it is asked for,
+a terminated one still holds its addresses, an Elastic IP that moved is still shown at
+its old place. The lab has machines, so its API tells the truth about them.
+
+`install` must be called before the first request.
+"""
+
+import copy
+import functools
+from typing import Any
+
+from moto.ec2.exceptions import InvalidParameterValueError
+from moto.ec2.models import instances as instances_module
+from moto.ec2.models.elastic_ip_addresses import ElasticAddress, ElasticAddressBackend
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface, NetworkInterfaceBackend
+from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, StateReason
+from moto.ec2.responses.elastic_ip_addresses import ElasticIPAddresses
+
+PENDING = ("pending", 0)
+RUNNING = ("running", 16)
+SHUTTING_DOWN = ("shutting-down", 32)
+TERMINATED = ("terminated", 48)
+STOPPING = ("stopping", 64)
+STOPPED = ("stopped", 80)
+
+
+class LabInstance(Instance):
+    """An instance whose state is its machine's.
+
+    Calls only say what is wanted: `pending`, `stopping` and `shutting-down`. What has
+    come of it is said by whoever drives the machine, with `became` and `ended`.
+    """
+
+    reboots = 0
+    """How often a reboot has been asked for."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.became(PENDING)
+
+    def became(self, state: tuple[str, int], reason: StateReason | None = None) -> None:
+        """Say what state the machine is in, and why if that is not for having been asked."""
+        self._state = InstanceState(*state)
+        if reason:
+            self.state_reason = reason
+            self._reason = reason.message
+
+    def start(self) -> InstanceState:
+        """Wanted: running."""
+        if self.state in ("running", "pending"):
+            return copy.copy(self._state)
+        before = super().start()
+        self.became(PENDING)
+        return before
+
+    def stop(self) -> InstanceState:
+        """Wanted: stopped."""
+        if self.state in ("stopped", "stopping"):
+            return copy.copy(self._state)
+        before = super().stop()
+        self.became(STOPPING)
+        return before
+
+    def terminate(self) -> InstanceState:
+        """Wanted: gone. It keeps its volumes and addresses until it is."""
+        before = copy.copy(self._state)
+        if self.state != "terminated":
+            self.became(SHUTTING_DOWN)
+        return before
+
+    def reboot(self) -> None:
+        """Wanted: started anew."""
+        self.reboots += 1
+
+    def ended(self, reason: StateReason | None = None) -> None:
+        """The machine is gone: so are its addresses, its interface and its root volume."""
+        backend: Any = self.ec2_backend
+        for eip in list(backend.addresses):
+            if eip.eni is not None and eip.eni.instance is self:
+                backend.disassociate_address(address=eip.public_ip)
+        super().terminate()
+        for nic in list(self.nics.values()):
+            backend.enis.pop(nic.id, None)
+            for held in nic.private_ip_addresses:
+                nic.subnet.del_subnet_ip(held["PrivateIpAddress"])
+        self._private_ips.clear()
+        self.became(TERMINATED, reason)
+
+
+class _PrivateAddress:
+    """An Elastic IP's private address: the one asked for, else its interface's first."""
+
+    def __get__(self, eip: Any, owner: type | None = None) -> str | None:
+        if eip.eni is None:
+            return None
+        return getattr(eip, "wanted_private", None) or eip.eni.private_ip_address
+
+
+def _release_interface(eni: Any) -> None:
+    """An interface that lost its Elastic IP gets an automatic address if its subnet gives one."""
+    eni.public_ip = None
+    if eni.instance is not None and eni.instance.state in ("running", "pending"):
+        eni.check_auto_public_ip()
+
+
+def _associating(original: Any) -> Any:
+    @functools.wraps(original)
+    def associate_address(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        before = {eip.id: eip.eni for eip in self.addresses}
+        eip = original(self, *arguments, **keywords)
+        eip.wanted_private = None
+        eip.instance = eip.eni.instance
+        left = before.get(eip.id)
+        if left is not None and left is not eip.eni:
+            _release_interface(left)
+        for other in self.addresses:
+            if other is not eip and other.eni is eip.eni and not _apart(other):
+                other.eni = other.instance = other.association_id = None
+        return eip
+
+    return associate_address
+
+
+def _apart(eip: Any) -> bool:
+    """Whether it stands for a secondary private address."""
+    wanted = getattr(eip, "wanted_private", None)
+    return eip.eni is not None and wanted not in (None, eip.eni.private_ip_address)
+
+
+def _disassociating(original: Any) -> Any:
+    @functools.wraps(original)
+    def disassociate_address(self: Any, *arguments: Any, **keywords: Any) -> None:
+        kept = {eip.id: (eip.eni, eip.eni.public_ip) for eip in self.addresses if _apart(eip)}
+        original(self, *arguments, **keywords)
+        for eip in self.addresses:
+            if eip.eni is None:
+                eip.wanted_private = None
+                if eip.id in kept:
+                    eni, public = kept[eip.id]
+                    eni.public_ip = public
+
+    return disassociate_address
+
+
+def _answering_associate(original: Any) -> Any:
+    @functools.wraps(original)
+    def associate_address(self: Any) -> Any:
+        answer = original(self)
+        private = self._get_param("PrivateIpAddress")
+        if private:
+            allocation, public = self._get_param("AllocationId"), self._get_param("PublicIp")
+            (eip,) = (
+                eip
+                for eip in self.ec2_backend.addresses
+                if eip.id == allocation or eip.public_ip == public
+            )
+            held = [address["PrivateIpAddress"] for address in eip.eni.private_ip_addresses]
+            if private not in held:
+                self.ec2_backend.disassociate_address(address=eip.public_ip)
+                raise InvalidParameterValueError(private)
+            eip.wanted_private = private
+            if _apart(eip):
+                _release_interface(eip.eni)
+        return answer
+
+    return associate_address
+
+
+def _modifying_instance(original: Any) -> Any:
+    @functools.wraps(original)
+    def modify_instance_security_groups(self: Any, instance_id: str, groups: list[str]) -> Any:
+        instance = original(self, instance_id, groups)
+        instance.nics[0]._group_set = list(instance.security_groups)
+        return instance
+
+    return modify_instance_security_groups
+
+
+def _modifying_interface(original: Any) -> Any:
+    @functools.wraps(original)
+    def modify_network_interface_attribute(self: Any, eni_id: str, *rest: Any, **named: Any) -> Any:
+        original(self, eni_id, *rest, **named)
+        eni = self.get_network_interface(eni_id)
+        if eni.instance is not None and eni.device_index == 0:
+            eni.instance.security_groups = list(eni._group_set)
+
+    return modify_network_interface_attribute
+
+
+def _group_set(self: Any) -> Any:
+    """What an interface's groups are: its own, not the union with the ones it started with."""
+    return self._group_set
+
+
+def install() -> None:
+    """Put the truth in moto's place."""
+    for owner, name, replacement in (
+        (instances_module, "Instance", LabInstance),
+        (ElasticAddress, "private_ip_address", _PrivateAddress()),
+        (ElasticAddressBackend, "associate_address",
+         _associating(ElasticAddressBackend.associate_address)),
+        (ElasticAddressBackend, "disassociate_address",
+         _disassociating(ElasticAddressBackend.disassociate_address)),
+        (ElasticIPAddresses, "associate_address",
+         _answering_associate(ElasticIPAddresses.associate_address)),
+        (InstanceBackend, "modify_instance_security_groups",
+         _modifying_instance(InstanceBackend.modify_instance_security_groups)),
+        (NetworkInterfaceBackend, "modify_network_interface_attribute",
+         _modifying_interface(NetworkInterfaceBackend.modify_network_interface_attribute)),
+        (NetworkInterface, "group_set", property(_group_set)),
+    ):  # fmt: skip
+        setattr(owner, name, replacement)
