@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lab import paths, recipe
+from lab.usererror import UserError
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
-class ImageError(Exception):
+class ImageError(UserError):
     """The image cannot be built or is not there; the message is for the user."""
 
 

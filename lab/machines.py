@@ -12,11 +12,12 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import cgroups, paths
+from lab import cgroups, paths, recipe
+from lab.usererror import UserError
 
 START_TIMEOUT = 20.0
 _POWER_OFF = signal.SIGRTMIN + 4
@@ -25,7 +26,7 @@ _REBOOTED = 133
 """The exit status of systemd-nspawn with --keep-unit when the machine wants to boot again."""
 
 
-class MachineError(Exception):
+class MachineError(UserError):
     """A machine did not do as it was told; the message is for the user."""
 
 
@@ -178,6 +179,27 @@ def leader(instance_id: str) -> int | None:
         if len(inside) > 1 and inside[-1] == "1" and program == "systemd":
             return pid
     return None
+
+
+def entering(instance_id: str, command: Sequence[str], title: str = "") -> list[str]:
+    """The command line that runs `command` in a machine as root.
+
+    `title` is shown in the prompt of a shell.
+    """
+    pid = leader(instance_id)
+    if pid is None:
+        msg = f"{instance_id} is not running."
+        raise MachineError(msg)
+    variables = {
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "TERM": os.environ.get("TERM", "dumb"),
+        **recipe.ENDPOINTS,
+        **({"debian_chroot": title} if title else {}),
+    }
+    environment = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
+    return ["nsenter", f"--target={pid}", "--all", "--wdns=/root", "--", *environment, *command]
 
 
 def running() -> list[str]:

@@ -76,11 +76,6 @@ def journal(instance_id: str) -> Path:
     return logs() / instance_id / "journal"
 
 
-def lock() -> Path:
-    """Held (flock) by whichever command changes the lab."""
-    return state() / "lock"
-
-
 def daemon_pid() -> Path:
     """The process id of the lab's daemon."""
     return state() / "cloud.pid"

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from lab import machines, paths
+from lab.usererror import UserError
 
 GIB = 1024**3
 _LOOP_CTL_GET_FREE = 0x4C82
@@ -22,7 +23,7 @@ _LOOP_MAJOR = 7
 _ATTEMPTS = 20
 
 
-class VolumeError(Exception):
+class VolumeError(UserError):
     """A volume cannot be had; the message is for the user."""
 
 

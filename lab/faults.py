@@ -1,0 +1,141 @@
+"""What goes wrong in production, on demand: for drills and tests.
+
+Each fault that can be undone is a context manager too: `with frozen(...)`. Machines are
+named by their instance id, for `partition` by their name as well.
+"""
+
+import signal
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Literal
+
+from lab import cgroups, machines, service
+from lab.usererror import UserError
+
+FILLER = ".filled-by-the-lab"
+
+From = Literal["peer", "aws", "all"]
+
+
+def run(instance_id: str, *command: str) -> str:
+    """Run a command in a machine as root, and give what it printed. `UserError` if it fails."""
+    done = subprocess.run(
+        machines.entering(instance_id, command), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        msg = f"{instance_id}: {' '.join(command)}: {done.stderr.strip() or done.returncode}"
+        raise UserError(msg)
+    return done.stdout
+
+
+def kill(instance_id: str, unit: str, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send every process of a unit a signal, SIGKILL unless told otherwise."""
+    run(instance_id, "systemctl", "kill", f"--signal={number.name}", unit)
+
+
+def power_off(instance_id: str) -> None:
+    """Take the plug out. To AWS the instance becomes `stopped`; its disks keep what they have."""
+    machines.poweroff_hard(instance_id)
+
+
+def freeze(instance_id: str) -> None:
+    """Stop every process of the machine where it is; its addresses stay, nobody answers."""
+    cgroups.freeze(instance_id, frozen=True)
+
+
+def thaw(instance_id: str) -> None:
+    """Let a frozen machine go on, as if no time had passed for it."""
+    cgroups.freeze(instance_id, frozen=False)
+
+
+@contextmanager
+def frozen(instance_id: str) -> Generator[None]:
+    """The machine does nothing meanwhile."""
+    freeze(instance_id)
+    try:
+        yield
+    finally:
+        thaw(instance_id)
+
+
+def stop_process(instance_id: str, unit: str) -> None:
+    """Stop a unit's processes where they are: its port accepts connections, nobody answers."""
+    kill(instance_id, unit, signal.SIGSTOP)
+
+
+def continue_process(instance_id: str, unit: str) -> None:
+    """Let a stopped unit's processes go on."""
+    kill(instance_id, unit, signal.SIGCONT)
+
+
+@contextmanager
+def stopped_process(instance_id: str, unit: str) -> Generator[None]:
+    """The unit hangs meanwhile."""
+    stop_process(instance_id, unit)
+    try:
+        yield
+    finally:
+        continue_process(instance_id, unit)
+
+
+def partition(
+    machine: str, source: From = "all", *, peer: str | None = None, one_way: bool = False
+) -> None:
+    """Drop, in silence, what the machine sends to its `peer`, to AWS or to all, and what it gets.
+
+    `one_way`: only what it sends to the peer.
+    """
+    service.post(
+        "partition", {"machine": machine, "from": source, "peer": peer, "one_way": one_way}
+    )
+
+
+def heal(machine: str | None = None) -> None:
+    """Undo every partition of one machine, or of all."""
+    service.post("heal", {"machine": machine} if machine else {})
+
+
+@contextmanager
+def partitioned(
+    machine: str, source: From = "all", *, peer: str | None = None, one_way: bool = False
+) -> Generator[None]:
+    """The machine is cut off meanwhile."""
+    partition(machine, source, peer=peer, one_way=one_way)
+    try:
+        yield
+    finally:
+        heal(machine)
+
+
+def fill_disk(instance_id: str, folder: str = "/var/lib/mysql") -> None:
+    """Leave no byte on the data volume that holds `folder`, for root or anyone else."""
+    source = run(instance_id, "findmnt", "--noheadings", "--output=SOURCE", "--target", folder)
+    if not source.startswith("/dev/nvme"):
+        msg = (
+            f"{folder} of {instance_id} is on {source.strip()}, not on a volume of its own: "
+            "filling it would fill this machine's disk."
+        )
+        raise UserError(msg)
+    # What fallocate cannot have in one piece, dd takes to the last block.
+    script = (
+        'free=$(df --output=avail --block-size=1 "$1" | tail -n 1); '
+        'fallocate --length "$free" "$1/$2" || true; '
+        'dd if=/dev/zero of="$1/$2" bs=4k oflag=append conv=notrunc 2>/dev/null || true'
+    )
+    run(instance_id, "sh", "-c", script, "sh", folder, FILLER)
+
+
+def free_disk(instance_id: str, folder: str = "/var/lib/mysql") -> None:
+    """Undo `fill_disk`."""
+    run(instance_id, "rm", "--force", f"{folder}/{FILLER}")
+
+
+@contextmanager
+def full_disk(instance_id: str, folder: str = "/var/lib/mysql") -> Generator[None]:
+    """The volume is full meanwhile."""
+    fill_disk(instance_id, folder)
+    try:
+        yield
+    finally:
+        free_disk(instance_id, folder)

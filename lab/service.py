@@ -1,0 +1,222 @@
+"""The lab's daemon, from outside: is it there, start it, ask it, end it."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, cast
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, Request, build_opener
+
+from lab import machines, network, paths, volumes
+from lab.usererror import UserError
+
+DEFAULT_PORT = 5555
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 20.0
+KEPT = ("cache", "failures")
+"""What `down` leaves: what is dear to make again, and what failed tests want to show."""
+
+_MACHINE_WIDE = Path("/run/lock/site-lab")
+"""Held by the daemon: name spaces and addresses are the whole machine's, so one lab is all."""
+
+_local = build_opener(ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class Running:
+    """A daemon of this project that is alive."""
+
+    pid: int
+    port: int
+
+
+def wanted_port() -> int:
+    """The port for the AWS API that LAB_PORT asks for."""
+    text = os.environ.get("LAB_PORT", str(DEFAULT_PORT))
+    if not text.isdigit() or not 1024 <= int(text) <= 65535:  # noqa: PLR2004 - TCP's
+        msg = f"LAB_PORT is {text!r}; it must be a port number from 1024 to 65535."
+        raise UserError(msg)
+    return int(text)
+
+
+def running() -> Running | None:
+    """This project's daemon, if it is alive."""
+    try:
+        pid = int(paths.daemon_pid().read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    except (OSError, ValueError):
+        return None
+    # Another process may have got the id of a daemon that died.
+    if "lab.cloud" not in command or str(paths.state()) not in command:
+        return None
+    return Running(pid, int(command[command.index("--port") + 1]))
+
+
+def endpoint() -> str:
+    """The URL of the lab's AWS API."""
+    here = running()
+    return f"http://127.0.0.1:{here.port if here else wanted_port()}"
+
+
+def get(what: str) -> dict[str, Any]:
+    """The daemon's answer to GET /lab/..."""
+    return _ask(Request(f"{endpoint()}/lab/{what}"))  # noqa: S310 - http to ourselves
+
+
+def post(what: str, content: dict[str, object]) -> dict[str, Any]:
+    """The daemon's answer to POST /lab/..."""
+    body = json.dumps(content).encode()
+    return _ask(Request(f"{endpoint()}/lab/{what}", data=body))  # noqa: S310
+
+
+def _ask(request: Request) -> dict[str, Any]:
+    try:
+        with _local.open(request, timeout=10) as answer:
+            return cast("dict[str, Any]", json.load(answer))
+    except HTTPError as error:
+        with contextlib.suppress(ValueError, KeyError):
+            raise UserError(str(json.load(error)["error"])) from error
+        raise
+    except URLError as error:
+        msg = "The lab is not running: `make up` starts it."
+        raise UserError(msg) from error
+
+
+def start() -> Running:
+    """Start the daemon and wait until it serves. What an earlier one left is cleared first."""
+    port = wanted_port()
+    lock = _take_machine()
+    try:
+        sweep()
+        paths.logs().mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "lab.cloud", "--state", str(paths.state())]
+        with paths.daemon_log().open("wb") as log:
+            daemon = subprocess.Popen(
+                [*command, "--port", str(port)],
+                cwd=paths.PROJECT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
+            )
+    finally:
+        lock.close()
+    paths.daemon_pid().write_text(f"{daemon.pid}\n")
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        with contextlib.suppress(UserError, OSError):
+            get("ready")
+            return Running(daemon.pid, port)
+        if daemon.poll() is not None or time.monotonic() > deadline:
+            _end(daemon.pid)
+            said = paths.daemon_log().read_text(errors="replace").strip().splitlines()
+            msg = f"{said[-1] if said else 'It said nothing.'} (all of it: {paths.daemon_log()})"
+            raise UserError(msg)
+        time.sleep(0.05)
+
+
+def stop() -> None:
+    """End the daemon and with it everything of the lab but its caches."""
+    here = running()
+    if here:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(here.pid, signal.SIGTERM)
+        _await_end(here.pid, STOP_TIMEOUT)
+        _end(here.pid)
+    lock = _take_machine()
+    try:
+        sweep()
+        _MACHINE_WIDE.unlink(missing_ok=True)
+    finally:
+        lock.close()
+
+
+def sweep() -> None:
+    """Remove what a lab left: its processes, mounts, devices, name spaces and files."""
+    machines.clear()
+    volumes.clear()
+    network.clear()
+    if not paths.state().exists():
+        return
+    for entry in paths.state().iterdir():
+        if entry.name in KEPT:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+@contextlib.contextmanager
+def exclusively() -> Generator[None]:
+    """One command at a time may change this lab."""
+    paths.state().mkdir(parents=True, exist_ok=True)
+    directory = os.open(paths.state(), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        msg = "Another command is at work on this lab: wait until it is done, or end it."
+        raise UserError(msg) from None
+    finally:
+        os.close(directory)
+
+
+def other_lab() -> str | None:
+    """The directory of another project's lab that runs on this machine."""
+    if running():
+        return None
+    try:
+        _take_machine().close()
+    except UserError:
+        return _MACHINE_WIDE.read_text().strip()
+    return None
+
+
+def _take_machine() -> TextIOWrapper:
+    _MACHINE_WIDE.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.fdopen(os.open(_MACHINE_WIDE, os.O_RDWR | os.O_CREAT, 0o644), "r+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with lock:
+            msg = (
+                f"Another lab runs on this machine, that of {lock.read().strip()}, and there can "
+                "be one: `make down` there first."
+            )
+        raise UserError(msg) from None
+    lock.truncate()
+    lock.write(f"{paths.state()}\n")
+    lock.flush()
+    return lock
+
+
+def _await_end(pid: int, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    while Path(f"/proc/{pid}").exists():
+        status = Path(f"/proc/{pid}/stat")
+        with contextlib.suppress(OSError):
+            if status.read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    _await_end(pid, 5)
+    paths.daemon_pid().unlink(missing_ok=True)
