@@ -31,8 +31,8 @@ PURPOSES = (
     Purpose("replication", "%", "SSL", ("REPLICATION SLAVE, BACKUP_ADMIN ON *.*",)),
     Purpose(
         "monitor",
-        "localhost",
-        "NONE",
+        "%",
+        "SSL WITH MAX_USER_CONNECTIONS 5",
         ("PROCESS, REPLICATION CLIENT ON *.*", "SELECT ON performance_schema.*"),
     ),
 )

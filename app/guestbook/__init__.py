@@ -1,0 +1,1 @@
+"""A guest book: small, and yet a real thing."""
