@@ -46,6 +46,8 @@ ENDPOINTS = {
 _CLOUD_INIT = """\
 # The machine is told what it is by EC2's metadata service, and by nothing else.
 datasource_list: [Ec2]
+# On EC2 cloud-init sees by DMI that it is there, and then speaks IMDSv2. A container has no DMI.
+datasource_pkg_list: [lab_ec2]
 datasource: {Ec2: {strict_id: false, timeout: 5, max_wait: 30}}
 network: {config: disabled}
 # The root file system is a layer over the image: there is nothing to grow.
@@ -54,6 +56,16 @@ resize_rootfs: false
 locale: false
 # No SSH anywhere.
 ssh_genkeytypes: []
+"""
+
+_DATASOURCE = """\
+from cloudinit import sources
+from cloudinit.sources import DataSourceEc2 as ec2
+
+ec2.identify_platform = lambda: ec2.CloudNames.AWS
+# Without the one that first asks for an address by DHCP: the machine has its own already.
+ec2.datasources = [(ec2.DataSourceEc2, (sources.DEP_FILESYSTEM, sources.DEP_NETWORK))]
+get_datasource_list = ec2.get_datasource_list
 """
 
 _SYSTEMD = """\
@@ -78,6 +90,8 @@ def files() -> dict[str, str]:
         "/etc/systemd/system.conf.d/lab.conf": _SYSTEMD.format(environment=" ".join(pairs)),
         "/etc/systemd/journald.conf.d/lab.conf": _JOURNAL,
         "/etc/cloud/cloud.cfg.d/99-lab.cfg": _CLOUD_INIT,
+        "/usr/lib/python3/dist-packages/lab_ec2/__init__.py": "",
+        "/usr/lib/python3/dist-packages/lab_ec2/DataSourceEc2.py": _DATASOURCE,
         "/etc/resolv.conf": "nameserver 169.254.169.253\noptions timeout:2 attempts:2\n",
         "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
         "/etc/hostname": "localhost\n",
