@@ -29,16 +29,11 @@ def install(home: Path, cli: Path) -> None:
     bin_folder = home.resolve() / "bin"
     bin_folder.mkdir(parents=True, exist_ok=True)
     _place(cli.resolve(), bin_folder / "pulumi")
-    host = shlex.join([sys.executable, str(Path(__file__).with_name("language_host.py"))])
-    _script(bin_folder / "pulumi-language-python", host)
+    _script(bin_folder / "pulumi-language-python", "lab.engine.language_host")
     for name, package in PLUGINS.items():
         folder = home.resolve() / "plugins" / f"resource-{name}-v{metadata.version(package)}"
         folder.mkdir(parents=True, exist_ok=True)
-        start = (
-            f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); "
-            f"runpy.run_module('lab.engine.{name}', run_name='__main__')"
-        )
-        _script(folder / f"pulumi-resource-{name}", shlex.join([sys.executable, "-c", start]))
+        _script(folder / f"pulumi-resource-{name}", f"lab.engine.{name}")
 
 
 def _place(source: Path, target: Path) -> None:
@@ -52,8 +47,13 @@ def _place(source: Path, target: Path) -> None:
     new.replace(target)
 
 
-def _script(path: Path, command: str) -> None:
-    text = f'#!/bin/sh\nexec {command} "$@"\n'
+def _script(path: Path, module: str) -> None:
+    """An executable that runs a module of this repository with this Python, from any folder."""
+    start = (
+        f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); "
+        f"runpy.run_module({module!r}, run_name='__main__')"
+    )
+    text = f'#!/bin/sh\nexec {shlex.join([sys.executable, "-c", start])} "$@"\n'
     if path.exists() and path.read_text() == text:
         return
     new = path.with_suffix(f".{os.getpid()}")
@@ -67,7 +67,7 @@ def environment(
     state: Path,
     endpoint: str,
     *,
-    region: str = "eu-west-1",
+    region: str = "eu-central-1",
     passphrase: str = "lab",  # noqa: S107  protects a made-up cloud on the user's own disk
 ) -> dict[str, str]:
     """Every variable that `pulumi` and boto3 need to work on the lab and on nothing else.

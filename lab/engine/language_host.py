@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 
 import grpc
 from google.protobuf import empty_pb2, struct_pb2
-from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
+from lab.engine.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
 EXECUTOR = Path(__file__).with_name("language_exec.py")
 ALREADY_EXPLAINED = 32  # language_exec's exit code for an error that it has shown

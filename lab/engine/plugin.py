@@ -7,6 +7,7 @@ plugin's end when the engine ends.
 
 import os
 import select
+import signal
 import sys
 import threading
 import traceback
@@ -19,7 +20,7 @@ from typing import Any, ClassVar
 import grpc
 from google.protobuf import any_pb2, empty_pb2
 from google.rpc import status_pb2
-from pulumi.runtime.proto import (
+from lab.engine.proto import (
     engine_pb2,
     engine_pb2_grpc,
     plugin_pb2,
@@ -433,4 +434,11 @@ def serve(plugin: Plugin) -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(port, flush=True)  # noqa: T201  the protocol: the engine reads the port from the first line
+
+    def stop(*_: object) -> None:
+        plugin.cancel()
+        server.stop(0)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
     server.wait_for_termination()

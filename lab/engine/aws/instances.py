@@ -42,6 +42,7 @@ class Instance(Ec2Resource):
         "availabilityZone": Property(computed=True, replaces=True),
         "disableApiTermination": Property(computed=True),
         "disableApiStop": Property(computed=True),
+        "forceDestroy": Property(default=False),
         "ebsOptimized": Property(computed=True, replaces=True),
         "iamInstanceProfile": Property(computed=True),
         "instanceInitiatedShutdownBehavior": Property(computed=True, choices=("stop", "terminate")),
@@ -390,6 +391,8 @@ class Instance(Ec2Resource):
     def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
         if self._state(id) == "terminated":
             return
+        if state.get("forceDestroy"):
+            self._set(id, disableApiTermination={"Value": False})
         self.ec2.terminate_instances(InstanceIds=[id])
 
         def gone() -> bool:

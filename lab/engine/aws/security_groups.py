@@ -27,6 +27,17 @@ def _same_protocol(old: str, new: str) -> bool:
     return _protocol(old) == _protocol(new)
 
 
+def _inline(rule: dict[str, Any]) -> Props:
+    """A rule in the form of a group's inline rules, to be seen as one too many."""
+    return {
+        "protocol": rule["IpProtocol"],
+        "fromPort": rule.get("FromPort", 0),
+        "toPort": rule.get("ToPort", 0),
+        "cidrBlocks": [rule["CidrIpv4"]] if rule.get("CidrIpv4") else [],
+        "description": rule.get("Description", ""),
+    }
+
+
 class SecurityGroup(Ec2Resource):
     """aws_security_group without rules of its own; like the real one it revokes AWS's allow-all egress."""
 
@@ -98,9 +109,18 @@ class DefaultSecurityGroup(SecurityGroup):
     properties: ClassVar[Properties] = {
         "vpcId": Property(computed=True, replaces=True),
         "revokeRulesOnDelete": Property(default=False),
+        "ingress": Property(),
+        "egress": Property(),
         **TAGS,
     }
-    outputs = ("arn", "description", "ingress", "egress", "name", "ownerId")
+    outputs = ("arn", "description", "name", "ownerId")
+
+    def validate(self, inputs: Props) -> list[Failure]:
+        return [
+            Failure(name, f"the lab's aws plugin knows {self.token} with {name} empty only")
+            for name in ("ingress", "egress")
+            if inputs.get(name)
+        ]
 
     def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
         filters = [{"Name": "group-name", "Values": ["default"]}]
@@ -111,6 +131,22 @@ class DefaultSecurityGroup(SecurityGroup):
             message = f"VPC {inputs.get('vpcId', '(default)')} has no default security group"
             raise PluginError(message)
         return str(groups[0]["GroupId"])
+
+    def read(self, id: str, state: Props) -> Props:  # noqa: A002
+        filters = [{"Name": "group-id", "Values": [id]}]
+        rules = self.ec2.describe_security_group_rules(Filters=filters)["SecurityGroupRules"]
+        return {
+            **super().read(id, state),
+            "ingress": [_inline(rule) for rule in rules if not rule["IsEgress"]],
+            "egress": [_inline(rule) for rule in rules if rule["IsEgress"]],
+        }
+
+    def update(
+        self, id: str, state: Props, inputs: Props, changed: set[str], call: Call  # noqa: A002
+    ) -> None:
+        if changed & {"ingress", "egress"}:
+            self.revoke_all(id)
+        super().update(id, state, inputs, changed, call)
 
     def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
         self.revoke_all(id)
