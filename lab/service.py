@@ -164,11 +164,12 @@ def exclusively() -> Generator[None]:
     paths.state().mkdir(parents=True, exist_ok=True)
     directory = os.open(paths.state(), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = "Another command is at work on this lab: wait until it is done, or end it."
+            raise UserError(msg) from None
         yield
-    except BlockingIOError:
-        msg = "Another command is at work on this lab: wait until it is done, or end it."
-        raise UserError(msg) from None
     finally:
         os.close(directory)
 

@@ -1,0 +1,98 @@
+"""What has to be there before a lab can start: packages, the machine image, the Pulumi CLI.
+
+Each step that is done already costs nothing and says nothing.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+from lab import image, paths, preflight, terminal
+from lab.engine import cli, home
+from lab.usererror import UserError
+
+
+def prepare() -> None:
+    """Check the machine, then install what is missing. `UserError`: it cannot be."""
+    ground = preflight.look()
+    if objection := preflight.objection(ground):
+        raise UserError(objection)
+    announce(ground)
+    paths.cache().mkdir(parents=True, exist_ok=True)
+    if ground.packages:
+        _install(ground.packages)
+    if not image.ready():
+        with terminal.step("Machine image") as tell:
+            image.build(tell)
+    if not ground.running:
+        image.prune()
+    executable()
+
+
+def announce(ground: preflight.Ground) -> None:
+    """Say what is about to be installed, before anything is."""
+    coming: list[str] = []
+    if ground.packages:
+        coming.append(f"Debian packages by apt: {', '.join(ground.packages)}")
+    if not ground.image:
+        coming.append(
+            f"the machine image, made of Debian packages in {image.path()}: about a minute, 1 GB"
+        )
+    if not ground.cli:
+        coming.append(
+            f"Pulumi's CLI {cli.VERSION}, built with Go in {paths.cache()}: about five minutes"
+        )
+    if coming:
+        terminal.say("To be installed, once:")
+        for what in coming:
+            terminal.say(f"  {what}")
+
+
+def executable() -> Path:
+    """The Pulumi CLI, built now if there is none."""
+    try:
+        if found := cli.find():
+            return found
+        if (built := cli.built(paths.cache())).exists():
+            return built
+        with terminal.step("Pulumi CLI") as tell:
+            return cli.build(paths.cache(), tell)
+    except cli.CliError as error:
+        raise UserError(_sentence(str(error))) from error
+
+
+def install_home() -> None:
+    """Make the lab's PULUMI_HOME: the CLI with a language host, and the stand-in plugins."""
+    home.install(paths.home(), executable())
+
+
+def _install(packages: tuple[str, ...]) -> None:
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    with terminal.step(f"Packages: {', '.join(packages)}") as tell:
+        for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
+            command = ["apt-get", "--quiet", *arguments]
+            lines: list[str] = []
+            with subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            ) as process:
+                for line in process.stdout or ():
+                    lines.append(line.strip())
+                    if line.startswith(("Get:", "Unpacking ", "Setting up ")):
+                        tell(line.strip())
+            if process.returncode:
+                wrong = [line for line in lines if line.startswith("E: ")] or lines[-1:]
+                reason = "; ".join(line.removeprefix("E: ") for line in wrong)
+                msg = f"`{' '.join(command)}` failed: {reason}"
+                raise UserError(msg)
+    if left := preflight.missing():
+        msg = f"apt-get installed {', '.join(left)}, and what is needed of it is still not there."
+        raise UserError(msg)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
