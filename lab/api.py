@@ -104,8 +104,13 @@ class Api:
             if why:
                 log.warning("Refused %s %s from %s: %s", service, call.action, call.caller, why)
                 return refusal(service, "AccessDenied", why, start_response)
-        with self._lock(service):
-            answer = b"".join(moto_app(environ, start_response))
+        try:
+            with self._lock(service):
+                answer = b"".join(moto_app(environ, start_response))
+        except Exception as error:
+            # A call that moto does not bear is no reason for an SDK to see HTML.
+            log.exception("moto failed at %s %s.", service, call.action)
+            return refusal(service, "InternalError", f"moto: {error}", start_response)
         if service in ("ec2", "route53") and not _only_reads(call):
             self.changed()
         return [answer]

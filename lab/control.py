@@ -55,7 +55,7 @@ class Control:
                 "public": instance.public,
                 "state": instance.state,
                 "netns": network.name_space(instance.id),
-                "pid": machines.leader(instance.id),
+                "pid": _leader(instance.id),
             }
             for instance in sorted(facts.instances.values(), key=lambda instance: instance.name)
         ]
@@ -98,6 +98,13 @@ class Control:
             msg = f"There is no one machine {wanted!r}; there are: {names}."
             raise BadRequest(msg)
         return found[0]
+
+
+def _leader(instance_id: str) -> int | None:
+    try:
+        return machines.leader(instance_id)
+    except FileNotFoundError:  # it is ending this very moment
+        return None
 
 
 def _scope(wanted: object) -> Scope:

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import namespaces
+from lab import namespaces, network
 from lab.facts import Facts, Record
 from lab.namespaces import ROUTER
 
@@ -45,9 +45,11 @@ def render(facts: Facts) -> Names:
     addresses = [record for record in records if record.type in ("A", "AAAA")]
     aliases = [record for record in records if record.type == "CNAME"]
     hosts = [f"{value} {r.name}" for r in addresses for value in r.values if _is_address(value)]
+    # The short name too: EC2's DHCP names the domain to search, the lab has no DHCP.
     hosts += [
-        f"{instance.address} {host_name(instance.address, instance.region)}"
+        f"{instance.address} {name} {name.partition('.')[0]}"
         for instance in facts.instances.values()
+        for name in [host_name(instance.address, instance.region)]
     ]
     # dnsmasq has one time to live for all that it reads from a file.
     ttl = min((record.ttl for record in addresses), default=_IDLE_TTL)
@@ -55,6 +57,10 @@ def render(facts: Facts) -> Names:
         "no-hosts",
         "no-resolv",
         "no-poll",
+        # By any other way of listening it refuses TCP to an address that is not the arriving
+        # interface's own.
+        "bind-interfaces",
+        *(f"listen-address={address}" for address in ("127.0.0.1", *resolvers(facts))),
         # What is in no zone does not exist.
         "address=/#/",
         f"local-ttl={ttl}",
@@ -68,6 +74,11 @@ def render(facts: Facts) -> Names:
     served = [*addresses, *aliases]
     ignored = tuple(f"{r.name} {r.type}" for r in records if r not in served)
     return Names(_lines(sorted(hosts)), _lines(options), ignored)
+
+
+def resolvers(facts: Facts) -> list[str]:
+    """The addresses at which the resolver is asked: the link-local one, and each VPC's."""
+    return [network.RESOLVER, *sorted({network.resolver(vpc) for vpc in facts.vpcs.values()})]
 
 
 def host_name(address: str, region: str) -> str:

@@ -1,4 +1,4 @@
-"""Refusals in the form that each AWS service gives them, so that SDKs raise what they should."""
+"""Errors in the form that each AWS service gives them, so that SDKs raise what they should."""
 
 import json
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _NAMES = {
 def refusal(
     service: str, code: str, message: str, start_response: StartResponse
 ) -> Iterable[bytes]:
-    """The answer to a call that is not allowed."""
+    """The answer to a call that is not allowed, or failed."""
     status, kind, text = render(service, code, message)
     body = text.encode()
     start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
@@ -29,9 +29,11 @@ def render(service: str, code: str, message: str) -> tuple[str, str, str]:
     """Status, content type and body. `AccessDenied` gets the service's own name for it."""
     if code == "AccessDenied":
         code = _NAMES.get(service, code)
+    failed = code == "InternalError"
     if service in _JSON:
         content = json.dumps({"__type": code, "Message": message, "message": message})
-        return "400 Bad Request", "application/x-amz-json-1.0", content
+        status = "500 Internal Server Error" if failed else "400 Bad Request"
+        return status, "application/x-amz-json-1.0", content
     inner = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
     if service == "ec2":
         body = (
@@ -45,4 +47,5 @@ def render(service: str, code: str, message: str) -> tuple[str, str, str]:
             f"<ErrorResponse><Error><Type>Sender</Type>{inner}</Error>"
             f"<RequestId>{_REQUEST}</RequestId></ErrorResponse>"
         )
-    return "403 Forbidden", "text/xml", f'<?xml version="1.0" encoding="UTF-8"?>\n{body}'
+    status = "500 Internal Server Error" if failed else "403 Forbidden"
+    return status, "text/xml", f'<?xml version="1.0" encoding="UTF-8"?>\n{body}'

@@ -9,7 +9,7 @@ dropped in silence.
 
 from collections.abc import Iterable
 
-from lab import network
+from lab import dns, network
 from lab.facts import AclEntry, Facts, Instance, Rule, Subnet, entered_from_outside, leaves
 
 TABLE = "lab"
@@ -208,7 +208,6 @@ def _input(facts: Facts) -> list[str]:
 
     Neither groups nor ACLs filter the metadata service and the resolver.
     """
-    resolvers = {network.RESOLVER} | {network.resolver(cidr) for cidr in facts.vpcs.values()}
     return [
         "\tchain input {",
         "\t\ttype filter hook input priority filter; policy drop;",
@@ -217,7 +216,7 @@ def _input(facts: Facts) -> list[str]:
         _NO_SPOOFING,
         f"\t\tip daddr {network.METADATA} tcp dport 80 accept",
         *(
-            f"\t\tip daddr {{ {', '.join(sorted(resolvers))} }} {transport} dport 53 accept"
+            f"\t\tip daddr {{ {', '.join(dns.resolvers(facts))} }} {transport} dport 53 accept"
             for transport in ("udp", "tcp")
         ),
         *_acl_jumps(facts, True),

@@ -51,6 +51,7 @@ class Reconciler:
         self._loaded: dict[str, str] = {}
         self._cuts: frozenset[Cut] = frozenset()
         self._ignored: tuple[str, ...] = ()
+        self._asked_at: list[str] = []
         self.facts = Facts()
         """The account as it was last read."""
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
@@ -100,6 +101,9 @@ class Reconciler:
         if names.ignored != self._ignored:
             self._ignored = names.ignored
             log.warning("Records that the lab does not serve: %s", ", ".join(names.ignored))
+        if (asked := dns.resolvers(facts)) != self._asked_at:
+            network.answer_at(asked)
+            self._asked_at = asked
         self._resolver.serve(names)
         self._forwarding.want(addresses.forwards(facts))
         for instance in facts.instances.values():
