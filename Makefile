@@ -1,0 +1,66 @@
+# The site on this machine, or with STACK=dev or prod on AWS. `make` alone lists what there is.
+
+NAME ?=
+export STACK
+
+lab := .venv/bin/python -m lab
+sources := __main__.py app benchmarks components hosts lab policies scripts tests
+python := $(wildcard $(sources))
+shell_scripts := .ci/run lab/bootstrap
+
+.PHONY: help up preview down destroy status url env shell logs install venv test check fast format
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1 — /p' Makefile | column -t -s '—'
+
+up: venv ## build the site, or bring it to what the program says; ends with its URL
+	@$(lab) up
+
+preview: venv ## show what up would change
+	@$(lab) preview
+
+down: venv ## remove the site; the lab goes at once with everything in it
+	@$(lab) down
+
+destroy: venv ## pulumi destroy: every resource in its turn, each machine drained
+	@$(lab) destroy
+
+status: venv ## every machine: role, addresses, state
+	@$(lab) status
+
+url: venv ## where the site is, the URL alone
+	@$(lab) url
+
+env: venv ## what a shell sets to use pulumi and aws here: eval "$$(make -s env)"
+	@$(lab) env
+
+shell: venv ## a shell in a machine: make shell NAME=database-1
+	@$(if $(NAME),,$(error NAME is missing: say which machine, as in `make shell NAME=database-1`))$(lab) shell $(NAME)
+
+logs: venv ## the journal of a machine, of a dead one too: make logs NAME=app-server-1
+	@$(if $(NAME),,$(error NAME is missing: say which machine, as in `make logs NAME=app-server-1`))$(lab) logs $(NAME)
+
+install: venv ## install what the lab needs, and start nothing
+	@$(lab) install
+
+test: install ## all four tiers, the last on real machines
+	.venv/bin/python -m pytest
+
+check: venv fast ## format, lint, types and the fast tests
+	.venv/bin/ruff format --check $(python)
+	.venv/bin/ruff check $(python)
+	.venv/bin/pyright
+	shellcheck $(shell_scripts)
+
+fast:
+	.venv/bin/python -m pytest -q $(wildcard tests/components tests/scripts tests/lab/unit)
+
+format: venv ## write the code as check wants it
+	.venv/bin/ruff format $(python)
+	.venv/bin/ruff check --fix $(python)
+
+venv: .venv/.locked ## Python's packages, as locked
+
+.venv/.locked: requirements.lock lab/bootstrap
+	@sh lab/bootstrap
