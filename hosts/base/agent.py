@@ -25,6 +25,8 @@ log = logging.getLogger("agent")
 
 LOOP = 1.0
 """Seconds between two looks at the machine and at its orders."""
+QUICK = 0.25
+"""The same while the machine is coming up: somebody is waiting."""
 HEARTBEAT = 30.0
 """Seconds after which an unchanged state is reported again."""
 AGAIN = 15.0
@@ -92,6 +94,11 @@ class Agent:
         self._unwell_since: float | None = None
         self._said: Health | None = None
         self._said_at = float("-inf")
+
+    @property
+    def booting(self) -> bool:
+        """Whether the machine is on its way up."""
+        return self._health.state == "booting"
 
     def step(self) -> bool:
         """One turn. False when the machine is drained and there is nothing left to do."""
@@ -199,7 +206,9 @@ def in_background(name: str, work: Callable[[], None]) -> None:
 
 def main() -> None:
     """Runs until the machine is drained."""
-    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stdout)
+    logging.basicConfig(format="%(name)s: %(message)s", stream=sys.stdout)
+    for name in ("agent", "database", "address"):
+        logging.getLogger(name).setLevel(logging.INFO)
     facts, options = load()
     me = identity()
     coordination = Coordination(aws.dynamodb(facts.region), facts.table)
@@ -207,7 +216,7 @@ def main() -> None:
     agent = Agent(facts, me, coordination, role)
     services.tell_systemd("READY=1")
     while agent.step():
-        time.sleep(LOOP)
+        time.sleep(QUICK if agent.booting else LOOP)
     log.info("nothing left to do")
     # Stays, as the unit's state: a drained machine does not start its role again.
     threading.Event().wait()

@@ -23,6 +23,8 @@ from hosts.database.observe import UNIT, Remote, Seen, observe
 log = logging.getLogger("database")
 
 LOOP = 1.0
+QUICK = 0.2
+"""Seconds between two turns while there is something to do."""
 STALE = 5.0
 """Seconds after which an observation says nothing any more."""
 PEERS = 5.0
@@ -65,7 +67,7 @@ class Agent:
 
     def run(self) -> None:
         """The loop. Returns when stopped."""
-        while not self._stopped.wait(LOOP):
+        while not self._stopped.wait(LOOP if self.is_primary or self.is_replica else QUICK):
             with self._turn:
                 if not self._stopped.is_set():
                     self.step()

@@ -43,7 +43,9 @@ def make(
             f"subjectAltName={','.join(subject)}\n"
             "basicConstraints=CA:FALSE\n"
             "keyUsage=digitalSignature\n"
-            "extendedKeyUsage=serverAuth,clientAuth\n"
+            "extendedKeyUsage=serverAuth\n"
+            "subjectKeyIdentifier=hash\n"
+            "authorityKeyIdentifier=keyid\n"
         )
         parameters.write(_openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout"), key)
         _openssl("req", "-new", "-key", key, "-subj", f"/CN={names[0]}", "-out", request)

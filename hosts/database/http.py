@@ -1,12 +1,9 @@
 """What HAProxy on the application servers asks about this machine, on port 8008."""
 
 import json
-import logging
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-
-log = logging.getLogger("http")
 
 PORT = 8008
 Answer = tuple[bool, str]
