@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import pymysql
 from pymysql.cursors import DictCursor
 
 T = TypeVar("T")
 Row = dict[str, Any]
-Connection = pymysql.Connection[DictCursor]
+Connection: TypeAlias = "pymysql.Connection[DictCursor]"
 
 WAIT = 0.3
 """Seconds that a reader waits for its own write to arrive at the replica."""

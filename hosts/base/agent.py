@@ -162,7 +162,7 @@ class Agent:
             log.warning("coordination: %s", error)
             return
         if self._health != self._said:
-            log.info("%s %s", self._health.state, self._health.detail)
+            log.info("%s %s", self._health.state, self._health.detail.partition("\n")[0])
         self._said, self._said_at = self._health, now
 
     def _drain(self) -> bool:

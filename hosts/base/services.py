@@ -73,8 +73,9 @@ def wait_until(true: Callable[[], bool], seconds: float, every: float = 0.2) -> 
 
 
 def journal(unit: str, lines: int = 25) -> str:
-    """The last lines that a unit said."""
-    return run("journalctl", "-u", unit, "-n", str(lines), "-o", "cat", "--no-pager").stdout.strip()
+    """The last lines that a unit's own processes said."""
+    command = ("journalctl", f"_SYSTEMD_UNIT={unit}", "-n", str(lines), "-o", "cat", "--no-pager")
+    return run(*command).stdout.strip()
 
 
 def run(*command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
