@@ -1,0 +1,146 @@
+"""What machines of all roles share: their image, the coordination table, the bucket of programs."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pulumi
+import pulumi_aws as aws
+
+from components import settings
+from components.policies import Statement, coordinate, document, encrypted_transport_only
+from components.site import Site
+
+PROJECT = Path(__file__).parents[1]
+_BUILT = Path(".build/bundles")
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Programs for a role's machines: a tar.gz in the bucket, named by its content."""
+
+    key: str
+    sha256: str
+    object: aws.s3.BucketObjectv2
+
+
+class Foundation(pulumi.ComponentResource):
+    """Names of table and bucket are plain values, so that user data is whole in every preview."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        site: Site,
+        settings: settings.Machines,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("site:foundation:Foundation", name, None, opts)
+        self._site = site
+        self._child = pulumi.ResourceOptions(parent=self)
+        self._kept = pulumi.ResourceOptions(parent=self, protect=site.deletion_protection)
+        self.settings = settings
+        self.image_id = self._image(settings)
+        self.table = self._table()
+        self.bucket = self._bucket()
+        self.register_outputs({"table": self.table, "bucket": self.bucket})
+
+    def _image(self, settings: settings.Machines) -> pulumi.Output[str]:
+        """The newest image of the setting's name when the setting was last changed.
+
+        The stash keeps the image it was made with: a newer one shows in a preview as a change of
+        the stash's input and replaces no machine; `pulumi up --replace` with the stash's URN takes
+        it. (`ignore_changes` on the machines would keep the old image when the setting changes.)
+        """
+        wanted = f"{settings.image_name} of {settings.image_owner} for {settings.architecture}"
+        try:
+            found = aws.ec2.get_ami(
+                most_recent=True,
+                owners=[settings.image_owner],
+                filters=[
+                    {"name": "name", "values": [settings.image_name]},
+                    {"name": "architecture", "values": [settings.architecture]},
+                ],
+            )
+        except Exception as error:  # noqa: BLE001 an invoke raises no type of its own
+            msg = (
+                f"no machine image {wanted} in {self._site.region}: set site:machines.image,"
+                " imageOwner and architecture to one that is there with `pulumi config set --path`."
+                f" AWS says: {error}"
+            )
+            raise pulumi.RunError(msg) from None
+        stash = pulumi.Stash(
+            "image",
+            input=found.id,
+            opts=pulumi.ResourceOptions(parent=self, replacement_trigger=wanted),
+        )
+        return stash.output
+
+    def _table(self) -> str:
+        aws.dynamodb.Table(
+            "coordination",
+            name=self._site.name("coordination"),
+            billing_mode="PAY_PER_REQUEST",
+            hash_key="id",
+            attributes=[{"name": "id", "type": "S"}],
+            deletion_protection_enabled=self._site.deletion_protection,
+            tags=self._site.tags("coordination"),
+            opts=self._kept,
+        )
+        return self._site.name("coordination")
+
+    def coordinate(self, *keys: str) -> Statement:
+        """Leave to read and write these items of the coordination table."""
+        return coordinate(self._site, self.table, keys)
+
+    def _bucket(self) -> str:
+        # Bucket names are the world's: the account and region make this one ours.
+        name = self._site.name(f"programs-{self._site.account}-{self._site.region}")
+        self.bucket_arn = self._site.arn("s3", name, region=False, account=False)
+        bucket = aws.s3.Bucket(
+            "programs", bucket=name, tags=self._site.tags("programs"), opts=self._kept
+        )
+        blocked = aws.s3.BucketPublicAccessBlock(
+            "programs",
+            bucket=bucket.id,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+            opts=self._child,
+        )
+        aws.s3.BucketServerSideEncryptionConfiguration(
+            "programs",
+            bucket=bucket.id,
+            rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}],
+            opts=self._child,
+        )
+        aws.s3.BucketPolicy(
+            "programs",
+            bucket=bucket.id,
+            policy=document([encrypted_transport_only(self.bucket_arn)]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[blocked]),
+        )
+        self._bucket_id = bucket.id
+        return name
+
+    def programs(self, name: str, content: bytes, role: str, parent: pulumi.Resource) -> Programs:
+        """Puts an archive into the bucket for a role. The same content is the same object."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        key = f"{name}-{sha256}.tar.gz"
+        file = PROJECT / _BUILT / key
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(".partial")
+            partial.write_bytes(content)
+            partial.replace(file)
+        stored = aws.s3.BucketObjectv2(
+            name,
+            bucket=self._bucket_id,
+            key=key,
+            source=pulumi.FileAsset(str(_BUILT / key)),
+            content_type="application/gzip",
+            tags=self._site.tags(name, role),
+            opts=pulumi.ResourceOptions(parent=parent),
+        )
+        return Programs(key, sha256, stored)

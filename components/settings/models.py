@@ -1,0 +1,207 @@
+"""What can be set: camelCase in the configuration, snake_case here, described in `Pulumi.yaml`.
+
+The defaults are here and nowhere else, but for `deletionProtection`: the CLI can type it, so its
+default is in `Pulumi.yaml`. A validator says what is allowed; `read` adds key, value and command.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+Architecture = Literal["x86_64", "arm64"]
+
+
+def _matching(pattern: str, allowed: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(allowed)
+        return value
+
+    return AfterValidator(check)
+
+
+def _vpc_cidr(value: str) -> str:
+    allowed = "a private IPv4 network of /16 to /24 such as 10.0.0.0/16"
+    try:
+        network = ipaddress.IPv4Network(value)
+    except ValueError:
+        raise ValueError(allowed) from None
+    # /16 is the largest VPC; a sixteenth of a /24 is the smallest subnet.
+    if not network.is_private or not 16 <= network.prefixlen <= 24:  # noqa: PLR2004
+        raise ValueError(allowed)
+    return value
+
+
+def _available_mode(value: str) -> str:
+    planned = ("active-passive", "active-active")
+    if value in planned:
+        msg = f"'single' ({value} is not available yet)"
+        raise ValueError(msg)
+    if value != "single":
+        msg = "'single'"
+        raise ValueError(msg)
+    return value
+
+
+def _instance_architecture(instance_type: str) -> Architecture:
+    """Graviton's have a g after the generation: t4g, m7gd, c6gn, x2gd. The first was a1."""
+    family = instance_type.partition(".")[0]
+    return (
+        "arm64" if family == "a1" or re.fullmatch(r"[a-z]+\d+[a-z]*g[a-z]*", family) else "x86_64"
+    )
+
+
+def _environment(value: dict[str, str]) -> dict[str, str]:
+    for name in value:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            msg = "names of environment variables: letters, digits and underscores"
+            raise ValueError(msg)
+    for name, text in value.items():
+        if "\n" in text or "\0" in text:
+            msg = f"values of one line; {name} has several"
+            raise ValueError(msg)
+    return value
+
+
+InstanceType = Annotated[
+    str,
+    _matching(r"[a-z][a-z0-9-]*\d[a-z0-9-]*\.[a-z0-9-]+", "an EC2 instance type such as t3.small"),
+]
+
+
+class Model(BaseModel):
+    """Frozen, camelCase from outside; a key that it does not know is an error."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        coerce_numbers_to_str=True,  # `pulumi config set --path` stores digits as numbers
+    )
+
+
+class Network(Model):
+    """`site:network`"""
+
+    cidr: Annotated[str, AfterValidator(_vpc_cidr)] = "10.0.0.0/16"
+    zones: Annotated[int, Field(ge=2, le=6)] = 2
+    nat: Literal["none", "one", "one-per-zone"] = "one"
+
+
+class Machines(Model):
+    """`site:machines`"""
+
+    image: Annotated[str, _matching(r"[^\s]+", "a name pattern of machine images")] | None = None
+    image_owner: Annotated[
+        str,
+        _matching(r"\d{12}|self|amazon", "an account of twelve digits in quotes, self or amazon"),
+    ] = "099720109477"  # Canonical
+    architecture: Architecture = "x86_64"
+    ready_within: Annotated[int, Field(ge=10, le=7200)] = 900
+    drain_within: Annotated[int, Field(ge=10, le=7200)] = 120
+    python: Annotated[str, _matching(r"3\.(9|\d\d)", 'a version such as "3.14", in quotes')] = (
+        "3.14"
+    )
+
+    @property
+    def image_name(self) -> str:
+        """The name pattern to look up: the setting, else Ubuntu 26.04 LTS for the architecture."""
+        if self.image:
+            return self.image
+        architecture = {"x86_64": "amd64", "arm64": "arm64"}[self.architecture]
+        return f"ubuntu/images/hvm-ssd-gp3/ubuntu-resolute-26.04-{architecture}-server-*"
+
+
+class LoadBalancers(Model):
+    """`site:loadBalancers`"""
+
+    mode: Annotated[str, AfterValidator(_available_mode)] = "single"
+    instance_type: InstanceType = "t3.small"
+    distribution: Literal["round-robin", "least-connections", "active-passive"] = "round-robin"
+    connections: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
+    connect_timeout: Annotated[float, Field(ge=0.1, le=10)] = 0.3
+    client_timeout: Annotated[float, Field(ge=1, le=3600)] = 30
+    keep_alive_timeout: Annotated[float, Field(ge=1, le=3600)] = 60
+    queue_timeout: Annotated[float, Field(ge=0.1, le=60)] = 5
+
+
+class AppServers(Model):
+    """`site:appServers`"""
+
+    count: Annotated[int, Field(ge=1, le=60)] = 2
+    instance_type: InstanceType = "t3.small"
+    folder: Annotated[str, _matching(r".*\S.*", "a folder")] = "app"
+    module: Annotated[
+        str,
+        _matching(
+            r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*",
+            "module:name of a WSGI application such as wsgi:application",
+        ),
+    ] = "wsgi:application"
+    health_path: Annotated[
+        str, _matching(r"/[A-Za-z0-9/_.~-]*", "a path such as /healthz, without a query")
+    ] = "/healthz"
+    request_timeout: Annotated[float, Field(ge=1, le=3600)] = 30
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    threads: Annotated[int, Field(ge=2, le=256)] = 16
+    memory_max: Annotated[
+        str, _matching(r"[1-9]\d*[MG]|[1-9]\d?%", "as 512M, 2G or 75% of the machine's memory")
+    ] = "75%"
+    environment: Annotated[dict[str, str], AfterValidator(_environment)] = Field(
+        default_factory=dict[str, str]
+    )
+
+
+class Database(Model):
+    """`site:database`"""
+
+    replicas: Annotated[int, Field(ge=0, le=8)] = 1
+    instance_type: InstanceType = "t3.medium"
+    volume_size: Annotated[int, Field(ge=1, le=16384)] = 20
+    max_replica_lag: Annotated[float, Field(ge=0.5, le=3600)] = 5
+    buffer_pool: Annotated[int, Field(ge=8, le=1_048_576)] = 1024
+    max_connections: Annotated[int, Field(ge=10, le=100_000)] = 300
+
+
+class Settings(Model):
+    """All of a stack's settings."""
+
+    deletion_protection: bool
+    network: Network = Field(default_factory=Network)
+    machines: Machines = Field(default_factory=Machines)
+    load_balancers: LoadBalancers = Field(default_factory=LoadBalancers)
+    app_servers: AppServers = Field(default_factory=AppServers)
+    database: Database = Field(default_factory=Database)
+
+    @model_validator(mode="after")
+    def _one_architecture(self) -> Self:
+        wanted = self.machines.architecture
+        typed: dict[str, Callable[[Self], str]] = {
+            "loadBalancers": lambda s: s.load_balancers.instance_type,
+            "appServers": lambda s: s.app_servers.instance_type,
+            "database": lambda s: s.database.instance_type,
+        }
+        wrong = {
+            name: instance_type(self)
+            for name, instance_type in typed.items()
+            if _instance_architecture(instance_type(self)) != wanted
+        }
+        if wrong:
+            listed = ", ".join(f"site:{name}.instanceType {value}" for name, value in wrong.items())
+            raise PydanticCustomError(
+                "architecture",
+                "{listed}: not of the architecture of site:machines.architecture, {wanted};"
+                " choose types of it ({example}), or set the architecture.",
+                {
+                    "listed": listed,
+                    "wanted": wanted,
+                    "example": "t4g.small" if wanted == "arm64" else "t3.small",
+                },
+            )
+        return self
