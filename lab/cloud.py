@@ -9,13 +9,14 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
 import threading
 from pathlib import Path
 
-from lab import image, paths
+from lab import dns, image, namespaces, network, paths
 
 log = logging.getLogger("lab")
 
@@ -26,6 +27,7 @@ _ACCOUNT = "123456789012"
 
 def prepare_moto(state: Path) -> None:
     """Say to moto, before it is imported, what account it is: its one machine image above all."""
+    state.mkdir(parents=True, exist_ok=True)
     images = state / "images.json"
     images.write_text(
         json.dumps(
@@ -72,8 +74,7 @@ def main() -> None:
     os.environ["LAB_STATE"] = str(arguments.state.resolve())
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     logging.getLogger("botocore").setLevel(logging.WARNING)
-    state = paths.state()
-    state.mkdir(parents=True, exist_ok=True)
+    paths.state().mkdir(parents=True, exist_ok=True)
     root: Path = arguments.image or image.path()
     if not root.is_dir():
         sys.exit(f"There is no machine image at {root}; `make up` builds it.")
@@ -85,20 +86,27 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     alone = _claim()
-    prepare_moto(state)
+    try:
+        home = namespaces.listen("127.0.0.1", arguments.port)
+    except OSError as error:
+        sys.exit(f"The lab cannot listen on 127.0.0.1:{arguments.port}: {error.strerror}.")
+    own = paths.state() / "cloud"
+    prepare_moto(own)
     from lab.daemon import Daemon, clear  # noqa: PLC0415 - it imports moto, which looks now
 
-    clear()
+    daemon = Daemon(own, root)
     try:
-        daemon = Daemon(state, root)
-        daemon.start(arguments.port)
-    except OSError as error:
         clear()
-        sys.exit(f"The lab cannot listen on 127.0.0.1:{arguments.port}: {error.strerror}.")
+        daemon.start(home)
+    except (network.NetworkError, dns.ResolverError) as error:
+        daemon.stop()
+        shutil.rmtree(own)
+        sys.exit(str(error))
     log.info("The lab's AWS is at http://127.0.0.1:%d.", arguments.port)
     stopped.wait()
     log.info("Stopping.")
     daemon.stop()
+    shutil.rmtree(own)
     log.info("Stopped.")
     logging.shutdown()
     alone.close()

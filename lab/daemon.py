@@ -1,5 +1,6 @@
 """What the lab's daemon runs. Imported once moto's settings are in the environment."""
 
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -23,9 +24,8 @@ class Daemon:
         self._control = Control(self._reconciler)
         self._api.changed = self._reconciler.wake
 
-    def start(self, port: int) -> None:
-        """Make the network and serve. `OSError` if the port is taken."""
-        home = namespaces.listen("127.0.0.1", port)
+    def start(self, home: socket.socket) -> None:
+        """Make the network and serve; the user's machine asks at `home`."""
         network.create()
         self._api.prepare()
         self._reconciler.start()
