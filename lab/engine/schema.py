@@ -241,8 +241,5 @@ def overlay(properties: Properties, inputs: Props, found: Props) -> Props:
 def import_inputs(properties: Properties, found: Props) -> Props:
     """Inputs that would describe a resource which was read by its id alone."""
     return {
-        key: found[key]
-        for key, known in properties.items()
-        if found.get(key) not in (None, "", [], {}, UNKNOWN)
-        and not (known.default is not None and found[key] == known.default and not known.required)
+        key: found[key] for key in properties if found.get(key) not in (None, "", [], {}, UNKNOWN)
     }

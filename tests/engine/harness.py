@@ -127,15 +127,14 @@ class Workspace:
         done = self.pulumi("config", "set", *flags, key, "--", text)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a pulumi command and do not wait for it."""
         return subprocess.Popen(
             ["pulumi", "--non-interactive", *arguments],
             cwd=self.folder,
             env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
 
     def _run(self, command: str, *arguments: str) -> Outcome:
