@@ -166,21 +166,13 @@ def _rules(rules: list[Any]) -> tuple[Rule, ...]:
 
 
 def _tables(backend: Any) -> dict[str, tuple[Route, ...]]:
-    # moto makes no route for a table that is added to an endpoint later.
-    by_endpoint = [
-        (table, Route(endpoint.destination_prefix_list_id, endpoint.id))
-        for endpoint in backend.vpc_end_points.values()
-        if endpoint.state == "available" and endpoint.destination_prefix_list_id
-        for table in endpoint.route_table_ids
-    ]
     return {
         table.id: tuple(
             Route(destination, hop)
             for route in table.routes
-            if (destination := route.destination_cidr_block)
+            if (destination := route.destination_cidr_block or route.destination_prefix_list_id)
             and (hop := route.gateway_id or route.nat_gateway_id)
         )
-        + tuple(route for owner, route in by_endpoint if owner == table.id)
         for table in backend.route_tables.values()
     }
 

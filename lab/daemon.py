@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from lab import ec2_model, identities, machines, namespaces, network, volumes
+from lab import ec2_model, identities, machines, namespaces, network, s3_model, volumes
 from lab.api import Api, Door
 from lab.control import PREFIX, Control
 from lab.imds import Service
@@ -19,6 +19,7 @@ class Daemon:
 
     def __init__(self, state: Path, root: Path) -> None:
         ec2_model.install()
+        s3_model.install()
         self._api = Api()
         self._reconciler = Reconciler(self._api, root, state)
         self._control = Control(self._reconciler)

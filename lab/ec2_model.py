@@ -16,6 +16,7 @@ from moto.ec2.models import instances as instances_module
 from moto.ec2.models.elastic_ip_addresses import ElasticAddress, ElasticAddressBackend
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface, NetworkInterfaceBackend
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, StateReason
+from moto.ec2.models.vpcs import VPCBackend
 from moto.ec2.responses.elastic_ip_addresses import ElasticIPAddresses
 
 PENDING = ("pending", 0)
@@ -189,6 +190,26 @@ def _modifying_interface(original: Any) -> Any:
     return modify_network_interface_attribute
 
 
+def _modifying_endpoint(original: Any) -> Any:
+    """A gateway endpoint is a route in each of its tables, in those that come later too."""
+
+    @functools.wraps(original)
+    def modify_vpc_endpoint(self: Any, **named: Any) -> None:
+        endpoint = self.get_vpc_end_point(named["vpc_id"])
+        before = list(endpoint.route_table_ids or [])
+        original(self, **named)
+        prefixes = endpoint.destination_prefix_list_id
+        if prefixes:
+            for table in set(endpoint.route_table_ids).difference(before):
+                self.create_route(
+                    table, None, gateway_id=endpoint.id, destination_prefix_list_id=prefixes
+                )
+            for table in set(before).difference(endpoint.route_table_ids):
+                self.delete_route(table, prefixes)
+
+    return modify_vpc_endpoint
+
+
 def _group_set(self: Any) -> Any:
     """What an interface's groups are: its own, not the union with the ones it started with."""
     return self._group_set
@@ -209,6 +230,7 @@ def install() -> None:
          _modifying_instance(InstanceBackend.modify_instance_security_groups)),
         (NetworkInterfaceBackend, "modify_network_interface_attribute",
          _modifying_interface(NetworkInterfaceBackend.modify_network_interface_attribute)),
+        (VPCBackend, "modify_vpc_endpoint", _modifying_endpoint(VPCBackend.modify_vpc_endpoint)),
         (NetworkInterface, "group_set", property(_group_set)),
     ):  # fmt: skip
         setattr(owner, name, replacement)
