@@ -18,6 +18,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+from lab import s3_model
 from lab.errors import refusal
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Api:
     """moto, with a lock per service."""
 
     def __init__(self) -> None:
+        s3_model.install()
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()
