@@ -75,6 +75,7 @@ class Machine(pulumi.ComponentResource):
             },
             root_block_device={
                 "volume_type": "gp3",
+                "volume_size": foundation.settings.root_volume_size,
                 "encrypted": True,
                 "delete_on_termination": True,
                 "tags": tags,

@@ -52,10 +52,11 @@ class Watched:
     instance: str
     table: str
     dynamodb: "DynamoDBClient"
-    ec2: "EC2Client"
+    connect_ec2: "Callable[[], EC2Client]"
+    """Called when EC2 is first asked: its client is slow to make, and mostly nobody asks."""
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    _asked_ec2: float = field(default=float("-inf"), init=False)
+    _ask_next: float = field(init=False)
     _ended: str = field(default="", init=False)
     _unreachable: bool = field(default=False, init=False)
 
@@ -68,8 +69,12 @@ class Watched:
             instance=environment["SITE_INSTANCE"],
             table=environment["SITE_TABLE"],
             dynamodb=_client("dynamodb", region_name=region, config=_CONFIG),
-            ec2=_client("ec2", region_name=region, config=_CONFIG),
+            connect_ec2=lambda: _client("ec2", region_name=region, config=_CONFIG),
         )
+
+    def __post_init__(self) -> None:
+        self._ask_next = self.clock() + ASK_EC2
+        self._ec2: EC2Client | None = None
 
     def __str__(self) -> str:
         return f"{self.name} ({self.instance})"
@@ -110,14 +115,15 @@ class Watched:
 
     def ended(self) -> str:
         """EC2's word for an instance that runs no more, or that it does not know; else nothing."""
-        if not self._ended and self.clock() - self._asked_ec2 >= ASK_EC2:
-            self._asked_ec2 = self.clock()
+        if not self._ended and self.clock() >= self._ask_next:
+            self._ask_next = self.clock() + ASK_EC2
             self._ended = self._ask_ec2()
         return self._ended
 
     def _ask_ec2(self) -> str:
         try:
-            answer = self.ec2.describe_instances(InstanceIds=[self.instance])
+            self._ec2 = self._ec2 or self.connect_ec2()
+            answer = self._ec2.describe_instances(InstanceIds=[self.instance])
         except ClientError as error:
             if code(error) == "InvalidInstanceID.NotFound":
                 return UNKNOWN

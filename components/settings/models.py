@@ -103,6 +103,7 @@ class Machines(Model):
         _matching(r"\d{12}|self|amazon", "an account of twelve digits in quotes, self or amazon"),
     ] = "099720109477"  # Canonical
     architecture: Architecture = "x86_64"
+    root_volume_size: Annotated[int, Field(ge=8, le=1024)] = 10
     ready_within: Annotated[int, Field(ge=10, le=7200)] = 900
     drain_within: Annotated[int, Field(ge=10, le=7200)] = 120
     python: Annotated[str, _matching(r"3\.(9|\d\d)", 'a version such as "3.14", in quotes')] = (
