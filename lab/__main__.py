@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 
 from lab import commands, terminal
@@ -68,6 +69,8 @@ def main() -> int:
     command = COMMANDS[asked.command]
     if getattr(asked, "destroy", False):
         command = commands.destroy
+    # Ended by a signal we still end what we began.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         return command(Stack(asked.stack), asked)
     except UserError as error:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lab import paths, recipe
+from lab.follow import follow
 from lab.usererror import UserError
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -107,16 +108,13 @@ def _install(root: Path, progress: Callable[[str], None]) -> None:
         *(recipe.SUITE, str(root), mirror()),
     ]
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    lines: list[str] = []
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    ) as process:
-        assert process.stdout is not None  # noqa: S101 - as asked for
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            if line.startswith("I: "):
-                progress(line[3:].strip())
-    if process.returncode:
+
+    def hear(line: str) -> None:
+        if line.startswith("I: "):
+            progress(line.removeprefix("I: "))
+
+    status, lines = follow(command, hear, environment)
+    if status:
         paths.logs().mkdir(parents=True, exist_ok=True)
         log = paths.logs() / "image.log"
         log.write_text("\n".join(lines) + "\n")

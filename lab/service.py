@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, cast
 from urllib.error import HTTPError, URLError
@@ -26,8 +26,9 @@ STOP_TIMEOUT = 20.0
 KEPT = ("cache", "failures")
 """What `down` leaves: what is dear to make again, and what failed tests want to show."""
 
-_MACHINE_WIDE = Path("/run/lock/site-lab")
-"""Held by the daemon: name spaces and addresses are the whole machine's, so one lab is all."""
+_CLAIM = "\0site-lab"
+"""The daemon's abstract socket: name spaces and addresses are the whole machine's, so one
+lab is all that it takes."""
 
 _local = build_opener(ProxyHandler({}))
 
@@ -93,25 +94,20 @@ def _ask(request: Request) -> dict[str, Any]:
 
 
 def start() -> Running:
-    """Start the daemon and wait until it serves. What an earlier one left is cleared first."""
+    """Start the daemon, which clears what an earlier one left, and wait until it serves."""
     port = wanted_port()
-    lock = _take_machine()
-    try:
-        sweep()
-        paths.logs().mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "lab.cloud", "--state", str(paths.state())]
-        with paths.daemon_log().open("wb") as log:
-            daemon = subprocess.Popen(
-                [*command, "--port", str(port)],
-                cwd=paths.PROJECT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=[lock.fileno()],
-            )
-    finally:
-        lock.close()
+    _remove_files()
+    paths.logs().mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "lab.cloud", "--state", str(paths.state())]
+    with paths.daemon_log().open("wb") as log:
+        daemon = subprocess.Popen(
+            [*command, "--port", str(port)],
+            cwd=paths.PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     paths.daemon_pid().write_text(f"{daemon.pid}\n")
     deadline = time.monotonic() + START_TIMEOUT
     while True:
@@ -134,12 +130,12 @@ def stop() -> None:
             os.kill(here.pid, signal.SIGTERM)
         _await_end(here.pid, STOP_TIMEOUT)
         _end(here.pid)
-    lock = _take_machine()
-    try:
+    elif other_lab():
+        _remove_files()
+        return
+    # The kernel lets go of a process's sockets a little after it is seen to have ended.
+    with _claimed(patience=5 if here else 0):
         sweep()
-        _MACHINE_WIDE.unlink(missing_ok=True)
-    finally:
-        lock.close()
 
 
 def sweep() -> None:
@@ -147,6 +143,10 @@ def sweep() -> None:
     machines.clear()
     volumes.clear()
     network.clear()
+    _remove_files()
+
+
+def _remove_files() -> None:
     if not paths.state().exists():
         return
     for entry in paths.state().iterdir():
@@ -179,28 +179,36 @@ def other_lab() -> str | None:
     if running():
         return None
     try:
-        _take_machine().close()
+        with _claimed():
+            return None
     except UserError:
-        return _MACHINE_WIDE.read_text().strip()
-    return None
+        return _claimant()
 
 
-def _take_machine() -> TextIOWrapper:
-    _MACHINE_WIDE.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.fdopen(os.open(_MACHINE_WIDE, os.O_RDWR | os.O_CREAT, 0o644), "r+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        with lock:
-            msg = (
-                f"Another lab runs on this machine, that of {lock.read().strip()}, and there can "
-                "be one: `make down` there first."
-            )
-        raise UserError(msg) from None
-    lock.truncate()
-    lock.write(f"{paths.state()}\n")
-    lock.flush()
-    return lock
+@contextlib.contextmanager
+def _claimed(patience: float = 0) -> Generator[None]:
+    """Be the only lab of this machine, or `UserError`."""
+    deadline = time.monotonic() + patience
+    with socket.socket(socket.AF_UNIX) as claim:
+        while True:
+            try:
+                claim.bind(_CLAIM)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    msg = f"Another lab runs on this machine, that of {_claimant()}."
+                    raise UserError(msg) from None
+                time.sleep(0.02)
+        yield
+
+
+def _claimant() -> str:
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, UnicodeDecodeError):
+            words = (process / "cmdline").read_bytes().decode().split("\0")
+            if "lab.cloud" in words:
+                return words[words.index("--state") + 1]
+    return "a process that does not show"
 
 
 def _await_end(pid: int, timeout: float) -> bool:

@@ -4,11 +4,11 @@ Each step that is done already costs nothing and says nothing.
 """
 
 import os
-import subprocess
 from pathlib import Path
 
 from lab import image, paths, preflight, terminal
 from lab.engine import cli, home
+from lab.follow import follow
 from lab.usererror import UserError
 
 
@@ -69,22 +69,15 @@ def install_home() -> None:
 def _install(packages: tuple[str, ...]) -> None:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     with terminal.step(f"Packages: {', '.join(packages)}") as tell:
+
+        def hear(line: str) -> None:
+            if line.startswith(("Get:", "Unpacking ", "Setting up ")):
+                tell(line)
+
         for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
             command = ["apt-get", "--quiet", *arguments]
-            lines: list[str] = []
-            with subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            ) as process:
-                for line in process.stdout or ():
-                    lines.append(line.strip())
-                    if line.startswith(("Get:", "Unpacking ", "Setting up ")):
-                        tell(line.strip())
-            if process.returncode:
+            status, lines = follow(command, hear, environment)
+            if status:
                 wrong = [line for line in lines if line.startswith("E: ")] or lines[-1:]
                 reason = "; ".join(line.removeprefix("E: ") for line in wrong)
                 msg = f"`{' '.join(command)}` failed: {reason}"

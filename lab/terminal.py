@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-SLOW = 1.0
-"""Seconds from which a step that had nothing to do is worth a line."""
+QUIET = 10.0
+"""Seconds between two lines of progress where each stays, off a terminal."""
 
 COLOURS = {"ready": "green", "running": "green", "failed": "bold red", "terminated": "red"}
 
@@ -41,8 +41,20 @@ def step(title: str) -> Generator[Callable[[str], None]]:
             yield lambda line: status.update(f"{escape(title)} [dim]{escape(line)}[/]")
     else:
         say(f"· {title} ...")
-        yield lambda line: say(f"    {line}")
+        yield _seldom()
     out.print(f"[green]✓[/] {escape(title)} [dim]{_seconds(time.monotonic() - started)}[/]")
+
+
+def _seldom() -> Callable[[str], None]:
+    last = time.monotonic()
+
+    def tell(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= QUIET:
+            last = time.monotonic()
+            say(f"    {line}")
+
+    return tell
 
 
 def done(title: str, started: float) -> None:
