@@ -44,7 +44,7 @@ def preview(stack: Stack, asked: Namespace) -> int:
 def install(_stack: Stack, _asked: Namespace) -> int:
     """Install what a lab needs, and start nothing."""
     with service.exclusively():
-        setup.prepare()
+        setup.prepare(starting=False)
     return 0
 
 

@@ -100,8 +100,11 @@ def look() -> Ground:
     )
 
 
-def objection(ground: Ground) -> str | None:
-    """The first thing that keeps a lab from running here, in a sentence; None if nothing does."""
+def objection(ground: Ground, *, starting: bool = True) -> str | None:
+    """The first thing that keeps a lab from running here, in a sentence; None if nothing does.
+
+    Not `starting`: from being installed.
+    """
     if ground.system != "Linux":
         return (
             f"The lab needs Linux, and this is {ground.system}: use a Linux machine or a virtual "
@@ -119,7 +122,8 @@ def objection(ground: Ground) -> str | None:
             "Root may not mount anything here (no CAP_SYS_ADMIN), as in an ordinary container: "
             "use a machine, a virtual machine or a privileged container."
         )
-    return _lacking(ground) or _in_the_way(ground)
+    found = _lacking(ground) or _space(ground)
+    return found or (_in_the_way(ground) if starting and not ground.running else None)
 
 
 def _lacking(ground: Ground) -> str | None:
@@ -144,14 +148,18 @@ def _lacking(ground: Ground) -> str | None:
     return None
 
 
-def _in_the_way(ground: Ground) -> str | None:
+def _space(ground: Ground) -> str | None:
     needed = space_needed(image=ground.image, cli=ground.cli, running=ground.running)
     if ground.space < needed:
         return (
             f"The lab needs {needed:.1f} GiB for {ground.state}, and {ground.space:.1f} GiB are "
             "free: free some, or set LAB_STATE to a directory on another disk."
         )
-    if not ground.running and ground.memory < MEMORY:
+    return None
+
+
+def _in_the_way(ground: Ground) -> str | None:
+    if ground.memory < MEMORY:
         return f"The lab needs {MEMORY:.1f} GiB of memory, and {ground.memory:.1f} are available."
     if ground.other:
         return (

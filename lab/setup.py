@@ -12,10 +12,13 @@ from lab.follow import follow
 from lab.usererror import UserError
 
 
-def prepare() -> None:
-    """Check the machine, then install what is missing. `UserError`: it cannot be."""
+def prepare(*, starting: bool = True) -> None:
+    """Check the machine, then install what is missing. `UserError`: it cannot be.
+
+    Not `starting`: another lab may run, and the port may be taken.
+    """
     ground = preflight.look()
-    if objection := preflight.objection(ground):
+    if objection := preflight.objection(ground, starting=starting):
         raise UserError(objection)
     announce(ground)
     paths.cache().mkdir(parents=True, exist_ok=True)

@@ -84,6 +84,13 @@ def test_a_running_lab_needs_neither_its_memory_nor_its_disk_again() -> None:
     assert objection(replace(FIT, running=True, memory=0.5, space=0.5)) is None
 
 
+def test_another_lab_or_a_taken_port_is_no_reason_not_to_install() -> None:
+    busy = replace(FIT, other="/elsewhere/.lab", taken=True, memory=0.5)
+    assert objection(busy) is not None
+    assert objection(busy, starting=False) is None
+    assert objection(replace(busy, space=0.1), starting=False) is not None
+
+
 @pytest.mark.parametrize(("image", "cli"), [(True, False), (False, True), (True, True)])
 def test_what_is_there_needs_no_space(*, image: bool, cli: bool) -> None:
     everything = space_needed(image=False, cli=False, running=False)
