@@ -1,7 +1,8 @@
 """Runs a Pulumi program: started by the language host with the Python of the project's virtualenv.
 
-Its arguments and its exit codes are those of Pulumi's own pulumi-language-python-exec. It imports
-nothing of this project, since the program's virtualenv need not have it on its path.
+Like Pulumi's own pulumi-language-python-exec, but that a RunError is the one sentence shown: Pulumi's
+is followed by one about an exit code. It imports nothing of this project, since the program's
+virtualenv need not have it on its path.
 """
 
 import argparse
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> int:
         loop.run_until_complete(pulumi.runtime.run_in_stack(run))  # pyright: ignore[reportUnknownMemberType]
     except pulumi.RunError as error:
         pulumi.log.error(str(error))
-        return 1
+        return ALREADY_EXPLAINED
     except Exception:  # noqa: BLE001  whatever the program raises is shown to its author
         pulumi.log.error("Program failed with an unhandled exception:\n" + _traceback(program))
         return ALREADY_EXPLAINED

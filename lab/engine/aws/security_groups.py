@@ -3,8 +3,8 @@
 from typing import Any, ClassVar
 
 from lab.engine.aws.base import TAGS, Ec2Resource
-from lab.engine.aws.cloud import POLL, given, only, tag_list, tag_map, wait_until
-from lab.engine.plugin import Call, Gone, PluginError
+from lab.engine.aws.cloud import given, only, tag_map, wait_until
+from lab.engine.plugin import Call, PluginError
 from lab.engine.schema import Change, Failure, Properties, Property
 from lab.engine.values import Props
 
@@ -219,12 +219,15 @@ class _Rule(Ec2Resource):
             return None if value in (None, -1) and name not in state else value
 
         group = (rule.get("ReferencedGroupInfo") or {}).get("GroupId")
+        described = rule.get("Description")
+        if not described and (group or rule.get("PrefixListId")):
+            described = state.get("description")  # moto keeps it, but only tells it of networks
         return {
             "securityGroupId": rule["GroupId"],
             "ipProtocol": _protocol(str(rule["IpProtocol"])),
             "fromPort": port("fromPort", "FromPort"),
             "toPort": port("toPort", "ToPort"),
-            "description": rule.get("Description") or None,
+            "description": described or None,
             "cidrIpv4": rule.get("CidrIpv4"),
             "cidrIpv6": rule.get("CidrIpv6"),
             "prefixListId": rule.get("PrefixListId"),
