@@ -1,6 +1,5 @@
 """The lab tier: one site on real machines, up once for all tests of this folder."""
 
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.stack import LAB, Stack
 from tests.lab.site import PROJECT, Site, eventually
 
 JOURNALS = PROJECT / ".lab" / "failures"
@@ -29,12 +29,7 @@ def running_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     up = lab("up")
     if up.returncode:
         pytest.exit(f"make up failed:\n{up.stdout}\n{up.stderr}", returncode=1)
-    exports = lab("env").stdout
-    environment = dict(
-        word.split("=", 1)
-        for line in exports.splitlines()
-        for word in shlex.split(line.removeprefix("export "))
-    )
+    environment = Stack(LAB).environment()
     yield Site(environment, environment["AWS_ENDPOINT_URL"], tmp_path_factory.mktemp("settings"))
     lab("down")
 

@@ -61,7 +61,7 @@ class Outcome:
 
 class Site:
     def __init__(self, environment: dict[str, str], api: str, scratch: Path) -> None:
-        self.environment = os.environ | environment
+        self.environment = environment
         self._api = api
         self._config = scratch / "Pulumi.lab.yaml"
 
