@@ -8,6 +8,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from lab import ec2_model, identities, machines, namespaces, network, s3_model, volumes
 from lab.api import Api, Door
 from lab.control import PREFIX, Control
+from lab.gate import Gate
 from lab.imds import Service
 from lab.metadata import Identity
 from lab.reconcile import Reconciler
@@ -24,6 +25,7 @@ class Daemon:
         self._reconciler = Reconciler(self._api, root, state)
         self._control = Control(self._reconciler)
         self._api.changed = self._reconciler.wake
+        self._api.permit = Gate(self._api, lambda: self._reconciler.facts)
 
     def start(self, home: socket.socket) -> None:
         """Make the network and serve; the user's machine asks at `home`."""
