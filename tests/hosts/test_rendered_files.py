@@ -1,0 +1,255 @@
+"""Every rendered file is accepted by the real program of the machine image."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hosts import app_server, database, load_balancer
+from hosts.app_server import render as app_server_files
+from hosts.database import render as database_files
+from hosts.load_balancer import render as load_balancer_files
+from lab import image
+from tests.hosts import values
+
+LOAD_BALANCERS = {
+    "ordinary": values.load_balancer_options(),
+    "least connections": values.load_balancer_options(distribution="least-connections"),
+    "active-passive": values.load_balancer_options(distribution="active-passive"),
+    "two addresses": values.load_balancer_options(addresses=["eipalloc-1", "eipalloc-2"]),
+    "smallest": values.load_balancer_options(
+        connections_per_server=1, connections=100, connect_timeout=0.05, queue_timeout=0.1
+    ),
+    "largest": values.load_balancer_options(
+        connections_per_server=1023,
+        connections=8000,
+        request_timeout=3600.0,
+        client_timeout=3600.0,
+        keep_alive_timeout=3600.0,
+        health_path="/a/rather/long/path-to_health.check?deep=1&x=%20",
+    ),
+}
+APP_SERVERS = {
+    "ordinary": values.app_server_options(),
+    "percent of memory": values.app_server_options(memory_max="80%"),
+    "smallest": values.app_server_options(threads=1, memory_max="64M", request_timeout=0.5),
+    "largest": values.app_server_options(
+        threads=512,
+        workers=16,
+        memory_max="64G",
+        request_timeout=3600.0,
+        module="some.package.config_1.wsgi:make_application",
+        environment={
+            f"SETTING_{number}": 'a "value" with $signs \\ and `ticks`' for number in range(9)
+        },
+    ),
+}
+DATABASES = {
+    "ordinary": values.database_options(),
+    "replica": values.database_options(ordinal=2),
+    "smallest": values.database_options(buffer_pool=5, max_connections=10),
+    "largest": values.database_options(ordinal=16, buffer_pool=262144, max_connections=10000),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def the_image() -> None:
+    """The image of today's recipe; about 95 s if it was not built before."""
+    if os.geteuid() != 0:
+        pytest.skip("entering the machine image takes root")
+    image.build()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that another user of the image can look into."""
+    tmp_path.chmod(0o755)
+    return tmp_path
+
+
+def complaints(said: str) -> list[str]:
+    """What HAProxy warns of, but that there is no network where it is asked."""
+    return [
+        line
+        for line in said.splitlines()
+        if ("[WARNING]" in line or "[ALERT]" in line) and "can't connect socket" not in line
+    ]
+
+
+def run(folder: Path, name: str, content: str, target: str, *argv: str) -> str:
+    """Runs a program of the image on a file; what it said, if it accepted the file."""
+    file = folder / name
+    file.write_text(content)
+    done = image.run(list(argv), {file: target})
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, f"{' '.join(argv)}: {said}\n{content}"
+    return said
+
+
+@pytest.mark.parametrize("case", LOAD_BALANCERS)
+def test_haproxy_accepts_the_load_balancers_configuration(case: str, folder: Path) -> None:
+    text = load_balancer_files.haproxy_cfg(values.facts("load-balancer"), LOAD_BALANCERS[case])
+    said = run(
+        folder, "h", text, "/etc/haproxy/site.cfg", "haproxy", "-c", "-f", "/etc/haproxy/site.cfg"
+    )
+    assert not complaints(said)
+
+
+def test_haproxy_refuses_a_configuration_that_is_wrong(folder: Path) -> None:
+    text = load_balancer_files.haproxy_cfg(
+        values.facts("load-balancer"), values.load_balancer_options(health_path="/two words")
+    )
+    with pytest.raises(AssertionError, match="words"):
+        run(
+            folder,
+            "h",
+            text,
+            "/etc/haproxy/site.cfg",
+            "haproxy",
+            "-c",
+            "-f",
+            "/etc/haproxy/site.cfg",
+        )
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_haproxy_accepts_the_application_servers_configuration(long: bool, folder: Path) -> None:
+    text = app_server_files.haproxy_cfg(values.facts("app-server", long=long))
+    said = run(
+        folder, "h", text, "/etc/haproxy/site.cfg", "haproxy", "-c", "-f", "/etc/haproxy/site.cfg"
+    )
+    assert not complaints(said)
+
+
+@pytest.mark.parametrize("case", DATABASES)
+def test_mysqld_accepts_its_configuration_without_a_warning(case: str, folder: Path) -> None:
+    text = database_files.my_cnf(values.facts("database"), DATABASES[case])
+    said = run(
+        folder,
+        "my.cnf",
+        text,
+        "/etc/mysql/mysql.conf.d/zz-site.cnf",
+        "sh",
+        "-c",
+        "mkdir -p /var/lib/mysql/data &&"
+        " mysqld --user=mysql --log-error-verbosity=2 --validate-config",
+    )
+    assert "[ERROR]" not in said
+    assert "[Warning]" not in said
+
+
+def test_mysqld_refuses_a_setting_that_it_does_not_know(folder: Path) -> None:
+    text = database_files.my_cnf(values.facts("database"), values.database_options())
+    with pytest.raises(AssertionError, match="unknown variable"):
+        run(
+            folder,
+            "my.cnf",
+            text + "no_such_setting = 1\n",
+            "/etc/mysql/mysql.conf.d/zz-site.cnf",
+            "sh",
+            "-c",
+            "mkdir -p /var/lib/mysql/data && mysqld --user=mysql --validate-config",
+        )
+
+
+def verify(folder: Path, unit: str, content: str) -> None:
+    """systemd's own opinion of a unit, or of a drop-in to one."""
+    said = run(
+        folder,
+        "unit",
+        content,
+        f"/etc/systemd/system/{unit}",
+        "systemd-analyze",
+        "verify",
+        "--man=no",
+        "--recursive-errors=no",
+        unit.split("/", maxsplit=1)[0].removesuffix(".d"),
+    )
+    assert not said, said
+
+
+@pytest.mark.parametrize("case", APP_SERVERS)
+def test_systemd_accepts_the_applications_unit(case: str, folder: Path) -> None:
+    facts = values.facts("app-server")
+    verify(folder, "site-app.service", app_server_files.unit(facts, APP_SERVERS[case]))
+
+
+@pytest.mark.parametrize(
+    ("unit", "file"),
+    [
+        ("site-agent.service", "hosts/base/site-agent.service"),
+        ("haproxy.service.d/site.conf", "hosts/load_balancer/haproxy.service.conf"),
+        ("mysql.service.d/site.conf", "hosts/database/mysql.service.conf"),
+    ],
+)
+def test_systemd_accepts_the_other_units(unit: str, file: str, folder: Path) -> None:
+    verify(folder, unit, Path(file).read_text())
+
+
+def test_systemd_accepts_the_mount_of_the_volume(folder: Path) -> None:
+    verify(folder, "var-lib-mysql.mount", database_files.mount_unit(values.database_options()))
+
+
+def test_systemd_refuses_a_unit_with_a_setting_that_it_does_not_know(folder: Path) -> None:
+    with pytest.raises(AssertionError, match="NoSuchSetting"):
+        verify(folder, "site-app.service", "[Service]\nExecStart=/bin/true\nNoSuchSetting=1\n")
+
+
+def every_user_data() -> dict[str, str]:
+    """The user data of every case, ordinary and with everything at its longest."""
+    found: dict[str, str] = {}
+    for long in (False, True):
+        kind = "longest " if long else ""
+        for case, options in LOAD_BALANCERS.items():
+            machine = values.facts("load-balancer", long=long)
+            found[f"{kind}load balancer, {case}"] = load_balancer.user_data(machine, options)
+        for case, options in APP_SERVERS.items():
+            machine = values.facts("app-server", long=long)
+            found[f"{kind}application server, {case}"] = app_server.user_data(machine, options)
+        for case, options in DATABASES.items():
+            machine = values.facts("database", long=long)
+            found[f"{kind}database, {case}"] = database.user_data(machine, options)
+    return found
+
+
+def test_cloud_init_accepts_the_user_data_of_every_machine(folder: Path) -> None:
+    texts = folder / "texts"
+    texts.mkdir(mode=0o755)
+    for number, text in enumerate(every_user_data().values()):
+        (texts / f"{number}").write_text(text)
+    done = image.run(
+        ["sh", "-c", "for f in /srv/texts/*; do cloud-init schema -c $f || exit 1; done"],
+        {texts: "/srv/texts"},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("Valid schema") == len(every_user_data())
+
+
+def test_cloud_init_refuses_user_data_that_is_wrong(folder: Path) -> None:
+    text = load_balancer.user_data(values.facts("load-balancer"), values.load_balancer_options())
+    wrong = text.replace("permissions: '0644'", "permissions: [0644]")
+    with pytest.raises(AssertionError):
+        run(folder, "u", wrong, "/srv/u", "cloud-init", "schema", "-c", "/srv/u")
+
+
+@pytest.mark.parametrize("machine", every_user_data())
+def test_user_data_is_less_than_16_kib(machine: str) -> None:
+    assert len(every_user_data()[machine].encode()) < 16 * 1024
+
+
+def test_the_applications_environment_is_read_as_it_was_written(folder: Path) -> None:
+    """By a shell, whose double quotes systemd's EnvironmentFile follows."""
+    awkward = {
+        "A": 'say "hi"',
+        "B": "$HOME `id` \\n",
+        "C": "  spaces  ",
+        "D": "ünïcode #;",
+        "E": "",
+    }
+    (folder / "app.env").write_text(app_server_files.environment_file(awkward))
+    shell = image.run(
+        ["sh", "-c", 'set -a; . /srv/app.env; printf "%s|" "$A" "$B" "$C" "$D" "$E"'],
+        {folder / "app.env": "/srv/app.env"},
+    )
+    assert shell.stdout == "|".join(awkward.values()) + "|"
