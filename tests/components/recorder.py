@@ -8,6 +8,7 @@ import asyncio
 import json
 import runpy
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -57,6 +58,10 @@ class Recording(mocks.MockMonitor):
     invokes: list[tuple[str, dict[str, Any]]] = field(
         default_factory=list[tuple[str, dict[str, Any]]]
     )
+    ids: dict[str, str] = field(default_factory=dict[str, str])
+    """Of resources, by URN."""
+    stack: str = "test"
+    deletion_protection: bool = False
     exports: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
@@ -68,11 +73,22 @@ class Recording(mocks.MockMonitor):
         """Resources by the last part of their type: `Instance`, `SecurityGroupIngressRule`."""
         return [r for r in self.registered if r.type.rpartition(":")[2] == kind]
 
+    def every(self, kind: str) -> list[Resource]:
+        """The same, for saying something of each of them: there has to be one at least."""
+        found = self.of(kind)
+        assert found, f"the program made no {kind}: nothing was looked at"
+        return found
+
     def one(self, kind: str, name: str) -> Resource:
         """The resource of a kind and name."""
         found = [r for r in self.of(kind) if r.name == name]
         assert len(found) == 1, f"{kind} {name}: {[r.name for r in self.of(kind)]}"
         return found[0]
+
+    def name_of(self, id_: str) -> str:
+        """The name of the resource with an id."""
+        (urn,) = [urn for urn, known in self.ids.items() if known == id_]
+        return urn.rpartition("::")[2]
 
     def aws(self) -> Iterator[Resource]:
         """Everything that is made in AWS."""
@@ -83,6 +99,8 @@ class Recording(mocks.MockMonitor):
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802
         answer = super().RegisterResource(request)  # pyright: ignore[reportUnknownMemberType]
         wrapped = _properties(request.object)
+        if answer.id:
+            self.ids[answer.urn] = answer.id
         self.registered.append(
             Resource(
                 type=request.type,
@@ -158,12 +176,19 @@ def record(
         Exception: whatever the code raised.
     """
     recording = recording or Recording()
+    recording.stack = stack
+    protection = (config or {}).get("site:deletionProtection")
+    recording.deletion_protection = protection == "true"
 
     def run() -> None:
         program()
 
-    loop = asyncio.new_event_loop()
+    # The SDK registers in threads and leaves an event loop open in each: one thread, whose loop is
+    # ours to close. It also makes the order of what is registered the same each time.
+    loop, threads_loop = asyncio.new_event_loop(), asyncio.new_event_loop()
     asyncio.set_event_loop(loop)  # mocks make a stack of their own, on the loop that is set
+    thread = ThreadPoolExecutor(1, initializer=asyncio.set_event_loop, initargs=(threads_loop,))
+    loop.set_default_executor(thread)
     try:
         mocks.set_mocks(
             recording.mocks, project="site", stack=stack, preview=False, monitor=recording
@@ -179,6 +204,8 @@ def record(
         cast("Any", settings).set_root_resource(None)
         asyncio.set_event_loop(None)
         loop.close()
+        thread.shutdown()
+        threads_loop.close()
     return recording
 
 
@@ -187,6 +214,12 @@ def site(given: Mapping[str, object] | None = None, **options: Any) -> Recording
     config = {f"site:{key}": _text(value) for key, value in (given or {}).items()}
     main = str(PROJECT / "__main__.py")
     return record(lambda: runpy.run_path(main), defaults() | config, **options)
+
+
+def with_app(given: Mapping[str, object], folder: Path) -> dict[str, object]:
+    """Settings with another application: one that needs no package index."""
+    app_servers = cast("Mapping[str, object]", given.get("appServers", {}))
+    return {**given, "appServers": {**app_servers, "folder": str(folder)}}
 
 
 def defaults() -> dict[str, str]:

@@ -1,0 +1,101 @@
+"""What must hold whatever the settings: every stack file's, and some that nobody thought of."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tests.components import recorder
+from tests.components.invariants import ALL, Invariant
+from tests.components.recorder import Recording
+
+STACKS = sorted(p.name.split(".")[1] for p in recorder.PROJECT.glob("Pulumi.*.yaml"))
+CORNERS: dict[str, dict[str, Any]] = {
+    "nothing set": {},
+    "no way out": {"network": {"nat": "none"}},
+    "as little as can be": {"appServers": {"count": 1}, "database": {"replicas": 0}},
+}
+
+Record = Callable[[str], Recording]
+
+
+@pytest.fixture(scope="module")
+def record(an_app: Path) -> Record:
+    """The recording of a stack file or a corner, made once."""
+
+    @functools.cache
+    def made(name: str) -> Recording:
+        given = CORNERS[name] if name in CORNERS else recorder.stack_settings(name)
+        stack = name if name in STACKS else "test"
+        return recorder.site(recorder.with_app(given, an_app), stack=stack)
+
+    return made
+
+
+def test_the_stack_files_are_those_that_the_readme_names() -> None:
+    assert STACKS == ["dev", "lab", "prod"]
+
+
+@pytest.mark.parametrize("name", [*STACKS, *CORNERS])
+@pytest.mark.parametrize("invariant", ALL, ids=lambda i: i.__name__)
+def test_of_every_stack(record: Record, name: str, invariant: Invariant) -> None:
+    invariant(record(name))
+
+
+SETTINGS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {
+        "deletionProtection": st.booleans(),
+        "network": st.fixed_dictionaries(
+            {
+                "cidr": st.sampled_from(["10.0.0.0/16", "172.16.32.0/20", "192.168.4.0/24"]),
+                "zones": st.integers(2, 3),
+                "nat": st.sampled_from(["none", "one", "one-per-zone"]),
+            }
+        ),
+        "loadBalancers": st.fixed_dictionaries(
+            {
+                "distribution": st.sampled_from(
+                    ["round-robin", "least-connections", "active-passive"]
+                ),
+                "queueTimeout": st.floats(0.1, 60),
+            }
+        ),
+        "appServers": st.fixed_dictionaries(
+            {
+                "count": st.integers(1, 4),
+                "threads": st.integers(2, 64),
+                "healthPath": st.sampled_from(["/healthz", "/", "/a/b.c~d"]),
+                "environment": st.dictionaries(
+                    st.from_regex(r"[A-Z][A-Z0-9_]{0,9}", fullmatch=True),
+                    st.text(
+                        st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=20
+                    ),
+                    max_size=3,
+                ),
+            }
+        ),
+        "database": st.fixed_dictionaries(
+            {"replicas": st.integers(0, 3), "volumeSize": st.integers(1, 16384)}
+        ),
+    }
+)
+
+
+@hypothesis_settings(
+    max_examples=4,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(given=SETTINGS)
+def test_of_settings_nobody_thought_of(an_app: Path, given: dict[str, object]) -> None:
+    site = recorder.site(recorder.with_app(given, an_app))
+    assert len(site.every("Instance")) > 0
+    for invariant in ALL:
+        invariant(site)
