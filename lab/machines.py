@@ -105,12 +105,12 @@ def _lay_out(home: Path, machine: Machine) -> None:
     for part in ("upper", "work", "root"):
         (home / part).mkdir(parents=True, exist_ok=True)
     paths.journal(machine.id).mkdir(parents=True, exist_ok=True)
-    etc = home / "upper/etc"
-    if not etc.exists():
-        etc.mkdir()
+    identity = home / "upper/etc/machine-id"
+    if not identity.exists():
+        identity.parent.mkdir(exist_ok=True)
         # Present from the start, or systemd takes this for a first boot and enables every unit.
-        identity = hashlib.sha256(machine.id.encode()).hexdigest()[:32]
-        (etc / "machine-id").write_text(f"{identity}\n")
+        identity.write_text(hashlib.sha256(machine.id.encode()).hexdigest()[:32] + "\n")
+        (identity.parent / "hostname").write_text(f"{machine.name}\n")
 
 
 def _nspawn(machine: Machine, root: Path) -> list[str]:
