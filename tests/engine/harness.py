@@ -67,8 +67,9 @@ def read_events(path: Path, *, refresh: bool) -> tuple[dict[str, str], dict[str,
             continue
         metadata = found["metadata"]
         operation = str(metadata["op"])
-        if operation in UNCHANGED or metadata["type"].startswith("pulumi:"):
-            continue
+        resource = metadata.get("new") or metadata.get("old") or {}
+        if operation in UNCHANGED or not resource.get("custom"):
+            continue  # a component is what its resources are
         name = short_name(metadata["urn"])
         changes[name] = "replace" if operation in REPLACING else operation
         if metadata.get("diffs"):
@@ -155,6 +156,20 @@ class Workspace:
         """`pulumi up`, as it would be without a preview first."""
         return self._run("up", "--yes", "--skip-preview", *arguments)
 
+    def unlock(self) -> None:
+        """Take the lock of an engine that was killed, as `pulumi` tells its user to."""
+        self.pulumi("cancel", "--yes")
+
+    def pending(self, stack: str = STACK) -> list[str]:
+        """Types of the resources that an engine is at work on, as its state says now."""
+        path = self._state / ".pulumi" / "stacks" / self._name / f"{stack}.json"
+        try:
+            checkpoint = json.loads(path.read_text())["checkpoint"]["latest"]
+        except (OSError, ValueError):
+            return []  # not there yet, or half written
+        operations = (checkpoint or {}).get("pending_operations") or []
+        return [operation["resource"]["type"] for operation in operations]
+
     def refresh(self) -> Outcome:
         """`pulumi refresh`."""
         return self._run("refresh", "--yes", "--skip-preview")
@@ -186,11 +201,13 @@ class Workspace:
 
 
 def copy_project(target: Path) -> None:
-    """Copy the site's own program and what it reads; its virtualenv is linked."""
-    for name in ("components", "hosts", "app", "scripts"):
-        shutil.copytree(
-            ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__")
-        )
+    """Copy the site's own program, with an application that needs no packages; link its virtualenv."""
+    target.mkdir(parents=True)
+    for name in ("components", "hosts", "scripts"):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (target / "app").mkdir()
+    (target / "app" / "wsgi.py").write_text("application = None\n")
+    (target / "app" / "requirements.txt").write_text("")
     for path in [ROOT / "__main__.py", *ROOT.glob("Pulumi*.yaml")]:
         shutil.copy(path, target)
     (target / ".venv").symlink_to(os.path.realpath(sys.prefix))

@@ -215,7 +215,7 @@ def test_an_up_whose_engine_was_killed_is_recovered_by_the_next(
         'aws.ec2.Subnet("a", vpc_id=net.id, cidr_block="10.7.1.0/24",'
         " opts=pulumi.ResourceOptions(depends_on=[slow]))\n"
     )
-    workspace.pulumi("cancel", "--yes")
+    workspace.unlock()
     recovered = workspace.must(workspace.up())
     assert recovered.changes == {"Command slow": "create", "Subnet a": "create"}
     assert cidrs(cloud) == {"10.7.0.0/16"}
