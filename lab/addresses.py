@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab import paths
@@ -57,7 +58,9 @@ def _ports(rule: Rule) -> range:
 class Forwarding:
     """The process that carries the connections (`lab.forwarder`), kept at what is wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, died: Callable[[], None]) -> None:
+        """`died` is called, on a thread, if it ends by itself: `want` starts it again."""
+        self._died = died
         self._process: subprocess.Popen[str] | None = None
         self._wanted: frozenset[Forward] | None = None
         self._guard = threading.Lock()
@@ -80,13 +83,20 @@ class Forwarding:
             self.failed = failed
 
     def _start(self) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "lab.forwarder"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=paths.PROJECT,
         )
+        threading.Thread(target=self._watch, args=(process,), daemon=True).start()
+        return process
+
+    def _watch(self, process: "subprocess.Popen[str]") -> None:
+        process.wait()
+        if process is self._process:
+            self._died()
 
     def _tell(self, process: "subprocess.Popen[str]", wanted: frozenset[Forward]) -> dict[str, str]:
         if process.stdin is None or process.stdout is None:
@@ -105,7 +115,7 @@ class Forwarding:
 
     def stop(self) -> None:
         """Carry nothing more."""
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        process, self._process = self._process, None
+        if process:
+            process.kill()
+            process.wait()

@@ -9,7 +9,9 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +108,9 @@ def _lines(lines: list[str]) -> str:
 class Resolver:
     """dnsmasq, kept at what it was last told."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, died: Callable[[], None]) -> None:
+        """`died` is called, on a thread, if it ends by itself: `serve` starts it again."""
+        self._died = died
         self._hosts = directory / "dnsmasq.hosts"
         self._config = directory / "dnsmasq.conf"
         self._names: Names | None = None
@@ -127,10 +131,10 @@ class Resolver:
 
     def stop(self) -> None:
         """Answer no more."""
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        process, self._process = self._process, None
+        if process:
+            process.kill()
+            process.wait()
 
     def _running(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -140,12 +144,18 @@ class Resolver:
         self._process = subprocess.Popen(
             namespaces.inside(ROUTER, command), stdin=subprocess.DEVNULL
         )
+        threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
         deadline = time.monotonic() + _START_TIMEOUT
         while not namespaces.call(ROUTER, _answers):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 msg = f"dnsmasq did not start with {self._config}; its reason is in the lab's log."
                 raise ResolverError(msg)
             time.sleep(0.005)
+
+    def _watch(self, process: "subprocess.Popen[bytes]") -> None:
+        process.wait()
+        if process is self._process:
+            self._died()
 
 
 def _replace(file: Path, content: str) -> None:

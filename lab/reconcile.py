@@ -37,8 +37,8 @@ class Reconciler:
     def __init__(self, api: Api, image: Path, state: Path) -> None:
         self._api = api
         self._image = image
-        self._resolver = Resolver(state)
-        self._forwarding = Forwarding()
+        self._resolver = Resolver(state, self.wake)
+        self._forwarding = Forwarding(self.wake)
         self._disks = Disks()
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="machine")
         self._wake = threading.Event()
@@ -52,6 +52,7 @@ class Reconciler:
         self._cuts: frozenset[Cut] = frozenset()
         self._ignored: tuple[str, ...] = ()
         self._asked_at: list[str] = []
+        self._unfiltered = ""
         self.facts = Facts()
         """The account as it was last read."""
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
@@ -95,7 +96,7 @@ class Reconciler:
 
     def _follow(self) -> None:
         facts = self.facts = self.read()
-        self._load(firewall.TABLE, firewall.render(facts))
+        self._filter(facts)
         self._load(cuts.TABLE, cuts.render(facts, self._cuts))
         names = dns.render(facts)
         if names.ignored != self._ignored:
@@ -109,6 +110,17 @@ class Reconciler:
         for instance in facts.instances.values():
             self._drive(facts, instance)
         self._disks.prune(facts)
+
+    def _filter(self, facts: Facts) -> None:
+        try:
+            self._load(firewall.TABLE, firewall.render(facts))
+        except network.NetworkError as error:
+            # The rules of before stay, and know no machine that is new.
+            if str(error) != self._unfiltered:
+                log.error("%s", error)
+            self._unfiltered = str(error)
+        else:
+            self._unfiltered = ""
 
     def _load(self, table: str, ruleset: str) -> None:
         with self._guard:
@@ -169,22 +181,43 @@ class Reconciler:
 
     def _boot(self, facts: Facts, instance: Instance) -> None:
         try:
-            self._cables[instance.id] = cable = _cable(facts, instance)
-            netns = network.plug(cable)
             self._disks.before_start(instance)
+            netns = self._plug(facts, instance)
             self._reboots[instance.id] = instance.reboots
             self._power_on(instance, netns)
-        except (network.NetworkError, machines.MachineError) as error:
-            log.error("%s (%s) does not start: %s", instance.id, instance.name, error)
-            machines.stop(instance.id, 0)
-            network.unplug(instance.id)
-            reason = StateReason(f"Server.InternalError: {error}", "Server.InternalError")
-            self._say(instance.id, "pending", lambda found: found.ended(reason))
+        except VolumeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the instance did not start
+            self._give_up(instance, error)
             return
         try:
             self._disks.settle(facts, instance)
         finally:
-            self._say(instance.id, "pending", lambda found: found.became(ec2_model.RUNNING))
+            self._say(instance.id, ("pending",), lambda it: it.became(ec2_model.RUNNING))
+
+    def _plug(self, facts: Facts, instance: Instance) -> str:
+        taken = [
+            other.id
+            for other in facts.instances.values()
+            if other.id != instance.id and other.address == instance.address
+        ]
+        if taken:
+            msg = (
+                f"{instance.address} is {taken[0]}'s already: the lab has one network, "
+                "so its VPCs must not overlap."
+            )
+            raise network.NetworkError(msg)
+        self._cables[instance.id] = cable = _cable(facts, instance)
+        return network.plug(cable)
+
+    def _give_up(self, instance: Instance, error: Exception) -> None:
+        log.error("%s (%s) does not start: %s", instance.id, instance.name, error)
+        machines.stop(instance.id, 0)
+        self._disks.release(instance.id)
+        if self._cables.pop(instance.id, None):
+            network.unplug(instance.id)
+        reason = StateReason(f"Server.InternalError: {error}", "Server.InternalError")
+        self._say(instance.id, ("pending",), lambda it: it.ended(reason))
 
     def _power_on(self, instance: Instance, netns: str) -> None:
         machines.on_exit(instance.id, self._powered_off)
@@ -204,12 +237,12 @@ class Reconciler:
                 found.stop()
                 found.became(ec2_model.STOPPING, reason)
 
-        self._say(instance_id, "running", stop)
+        self._say(instance_id, ("pending", "running"), stop)
         self.wake()
 
     def _halt(self, instance: Instance) -> None:
         machines.stop(instance.id, SHUTDOWN_TIMEOUT, keep=True)
-        self._say(instance.id, "stopping", lambda found: found.became(ec2_model.STOPPED))
+        self._say(instance.id, ("stopping",), lambda it: it.became(ec2_model.STOPPED))
 
     def _reboot(self, facts: Facts, instance: Instance) -> None:
         self._reboots[instance.id] = instance.reboots
@@ -223,7 +256,7 @@ class Reconciler:
         network.unplug(instance.id)
         self._cables.pop(instance.id, None)
         self._reboots.pop(instance.id, None)
-        self._say(instance.id, "shutting-down", lambda found: found.ended())
+        self._say(instance.id, ("shutting-down",), lambda it: it.ended())
 
     def _recable(self, cable: Cable) -> None:
         old = self._cables[cable.instance]
@@ -231,12 +264,15 @@ class Reconciler:
         self._cables[cable.instance] = cable
 
     def _say(
-        self, instance_id: str, while_state: str, tell: Callable[[ec2_model.LabInstance], None]
+        self,
+        instance_id: str,
+        while_in: tuple[str, ...],
+        tell: Callable[[ec2_model.LabInstance], None],
     ) -> None:
         """Tell the account what became of a machine, unless something else is wanted by now."""
         with self._api.exclusive("ec2"):
             found = account.instance(instance_id)
-            if found and found.state == while_state:
+            if found and found.state in while_in:
                 tell(found)
 
     def cut(self, change: Callable[[frozenset[Cut]], frozenset[Cut]]) -> frozenset[Cut]:
@@ -247,7 +283,11 @@ class Reconciler:
 
     def trouble(self) -> dict[str, object]:
         """What does not work, for the status."""
-        return {"not listening": self._forwarding.failed, "not served": list(self._ignored)}
+        return {
+            "not listening": self._forwarding.failed,
+            "not served": list(self._ignored),
+            "firewall": self._unfiltered or None,
+        }
 
 
 def _cable(facts: Facts, instance: Instance) -> Cable:
