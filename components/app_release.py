@@ -113,7 +113,7 @@ def _vendored(folder: str, root: Path, machines: settings.Machines) -> Path:
     """The folder with the requirements as installed for the machines' Python; made if need be."""
     file = root / "requirements.txt"
     text = file.read_text() if file.exists() else ""
-    names = _names(f"{folder}/requirements.txt", text)
+    names = pinned_names(f"{folder}/requirements.txt", text)
     platform = _PLATFORMS[machines.architecture]
     what = f"{machines.python}\n{platform}\n{text}"
     target = BUILD / "vendored" / hashlib.sha256(what.encode()).hexdigest()
@@ -130,7 +130,7 @@ def _vendored(folder: str, root: Path, machines: settings.Machines) -> Path:
     return target
 
 
-def _names(where: str, text: str) -> set[str]:
+def pinned_names(where: str, text: str) -> set[str]:
     """The requirements' names, normalized; each has to be pinned."""
     names: set[str] = set()
     for line in text.replace("\\\n", " ").splitlines():

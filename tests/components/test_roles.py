@@ -1,0 +1,226 @@
+"""The three roles: their machines, what they are told, what they may do, when they come and go."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.components import recorder
+from tests.components.recorder import Recording
+
+
+def facts(site: Recording, name: str) -> dict[str, Any]:
+    """What a machine's user data puts into /etc/site/machine.json."""
+    config = yaml.safe_load(site.one("Instance", name).inputs["userData"])
+    (content,) = [
+        file["content"] for file in config["write_files"] if file["path"].endswith("machine.json")
+    ]
+    return json.loads(content)
+
+
+def may(site: Recording, role: str) -> dict[str, dict[str, Any]]:
+    """The statements of a role's policy."""
+    policy = json.loads(site.one("RolePolicy", role).inputs["policy"])
+    return {statement["Sid"]: statement for statement in policy["Statement"]}
+
+
+@pytest.fixture(scope="module")
+def site(an_app: Path) -> Recording:
+    """Two replicas and three application servers."""
+    given = {"appServers": {"count": 3}, "database": {"replicas": 2}}
+    return recorder.site(recorder.with_app(given, an_app))
+
+
+def test_there_are_as_many_machines_as_the_settings_say(site: Recording) -> None:
+    assert sorted(machine.name for machine in site.every("Instance")) == [
+        "app-server-1",
+        "app-server-2",
+        "app-server-3",
+        "database-1",
+        "database-2",
+        "database-3",
+        "load-balancer-1",
+    ]
+
+
+@pytest.mark.parametrize("name", ["load-balancer-1", "app-server-2", "database-3"])
+def test_a_machine_is_told_who_it_is_and_where_its_programs_are(site: Recording, name: str) -> None:
+    told = facts(site, name)
+    role = name.rpartition("-")[0]
+    assert (told["name"], told["role"]) == (name, role)
+    assert told["table"] == site.one("Table", "coordination").inputs["name"]
+    assert told["bucket"] == site.one("Bucket", "programs").inputs["bucket"]
+    assert told["zone"] == site.one("Zone", "private").inputs["name"]
+    stored = {o.inputs["key"] for o in site.every("BucketObjectv2")}
+    assert {bundle["key"] for bundle in told["bundles"]} <= stored
+    assert all(bundle["sha256"] in bundle["key"] for bundle in told["bundles"])
+    paths = ["/opt/site/hosts", *(["/opt/site/app"] if role == "app-server" else [])]
+    assert [bundle["path"] for bundle in told["bundles"]] == paths
+
+
+def test_a_role_may_fetch_its_own_programs_only(site: Recording) -> None:
+    for role in ("load-balancer", "app-server", "database"):
+        keys = {bundle["key"] for bundle in facts(site, f"{role}-1")["bundles"]}
+        bucket = site.one("Bucket", "programs").inputs["bucket"]
+        allowed = may(site, role)["Programs"]
+        assert allowed["Action"] == "s3:GetObject"
+        assert set(allowed["Resource"]) == {f"arn:aws:s3:::{bucket}/{key}" for key in keys}
+
+
+def test_a_role_reads_the_secrets_that_it_needs_only(site: Recording) -> None:
+    def parameters(role: str) -> set[str]:
+        named = may(site, role)["Parameters"]["Resource"]
+        return {arn.rpartition(":parameter/site/test/database/")[2] for arn in named}
+
+    assert "Parameters" not in may(site, "load-balancer")
+    assert parameters("app-server") == {
+        "application-password",
+        "certificate-authority-certificate",
+    }
+    assert parameters("database") == {
+        "application-password",
+        "replication-password",
+        "monitor-password",
+        "certificate-authority",
+        "certificate-authority-certificate",
+    }
+    made = {parameter.inputs["name"] for parameter in site.every("Parameter")}
+    assert made == {f"/site/test/database/{name}" for name in parameters("database")}
+
+
+def test_a_role_writes_its_own_kinds_of_items_only(site: Recording) -> None:
+    keys = {
+        role: may(site, role)["Coordination"]["Condition"]["ForAllValues:StringLike"]
+        for role in ("load-balancer", "app-server", "database")
+    }
+    assert keys["load-balancer"] == {"dynamodb:LeadingKeys": ["machine/*", "lease/address-*"]}
+    assert keys["app-server"] == keys["database"] == {"dynamodb:LeadingKeys": ["machine/*"]}
+    scans = [r for r in keys if "dynamodb:Scan" in json.dumps(may(site, r))]
+    assert scans == ["database"], "they find each other in the table; nobody else has to"
+
+
+def test_an_address_can_be_claimed_by_load_balancers_only_and_no_other_address(
+    site: Recording,
+) -> None:
+    address = site.one("Eip", "load-balancer-1").outputs["allocationId"]
+    assert facts(site, "load-balancer-1")["options"]["addresses"] == [address]
+    allowed = may(site, "load-balancer")
+    assert [arn.rpartition("/")[2] for arn in allowed["ClaimAddresses"]["Resource"]] == [address]
+    assert allowed["ClaimForMachines"]["Condition"] == {
+        "StringEquals": {
+            "aws:ResourceTag/Project": "site",
+            "aws:ResourceTag/Stack": "test",
+            "aws:ResourceTag/Role": "load-balancer",
+        }
+    }
+    subnets = allowed["ClaimForInterfaces"]["Condition"]["ArnEquals"]["ec2:Subnet"]
+    assert {site.name_of(arn.rpartition("/")[2]) for arn in subnets} == {"public-1", "public-2"}
+    for role in ("app-server", "database"):
+        assert "ec2:AssociateAddress" not in json.dumps(may(site, role))
+
+
+def test_database_machines_differ_by_ordinal_and_volume_only(site: Recording) -> None:
+    told = [facts(site, f"database-{ordinal}") for ordinal in (1, 2, 3)]
+    assert [t["options"].pop("ordinal") for t in told] == [1, 2, 3]
+    volumes = [t["options"].pop("volume") for t in told]
+    assert [site.name_of(v) for v in volumes] == ["database-1", "database-2", "database-3"]
+    assert [t.pop("name") for t in told] == ["database-1", "database-2", "database-3"]
+    assert told[0] == told[1] == told[2]
+
+
+def test_a_data_volume_is_in_its_machines_zone(site: Recording) -> None:
+    for ordinal in (1, 2, 3):
+        volume = site.one("Volume", f"database-{ordinal}")
+        machine = site.one("Instance", f"database-{ordinal}")
+        subnet = site.one("Subnet", site.name_of(machine.inputs["subnetId"]))
+        assert volume.inputs["availabilityZone"] == subnet.inputs["availabilityZone"]
+        attachment = site.one("VolumeAttachment", f"database-{ordinal}").inputs
+        assert attachment["instanceId"] == site.ids[machine.urn]
+        assert attachment["volumeId"] == site.ids[volume.urn]
+
+
+def test_a_volume_outlives_its_machine(site: Recording) -> None:
+    for volume in site.every("Volume"):
+        machines = {m.urn for m in site.every("Instance")}
+        assert not volume.dependencies & machines
+        assert not volume.options.deleteBeforeReplace
+
+
+def test_a_machine_starts_when_what_it_needs_is_there(site: Recording) -> None:
+    for machine in site.every("Instance"):
+        role = machine.inputs["tags"]["Role"]
+        needed = {
+            site.one("RolePolicy", role).urn,
+            site.one("InstanceProfile", role).urn,
+            site.one("BucketObjectv2", f"{role}-programs").urn,
+            site.one("SecurityGroupEgressRule", f"{role}-to-aws-443").urn,
+            site.one("Table", "coordination").urn,
+            site.one("Route", "public-internet").urn,
+            site.one("Route", "private-1-internet").urn,
+        }
+        if role != "load-balancer":
+            needed |= {parameter.urn for parameter in site.every("Parameter")}
+        if role == "app-server":
+            needed.add(site.one("BucketObjectv2", "app").urn)
+        assert needed <= machine.dependencies, machine.name
+
+
+def test_machines_boot_while_those_they_depend_on_get_ready(site: Recording) -> None:
+    ready = {c.urn for c in site.every("Command") if c.name.endswith("-ready")}
+    for machine in site.every("Instance"):
+        if machine.inputs["tags"]["Role"] != "database":
+            assert not machine.dependencies & ready
+
+
+def test_databases_are_ready_before_application_servers_before_load_balancers(
+    site: Recording,
+) -> None:
+    for name, record in (("app-server-1", "database"), ("load-balancer-1", "app-server")):
+        command = site.one("Command", f"{name}-ready")
+        assert site.one("Record", record).urn in command.dependencies
+
+
+def test_a_machine_is_waited_for_and_drained_by_the_operators_commands(site: Recording) -> None:
+    command = site.one("Command", "app-server-2-ready").inputs
+    machine = site.ids[site.one("Instance", "app-server-2").urn]
+    assert command["create"] == ".venv/bin/python -m scripts.await_ready"
+    assert command["delete"] == ".venv/bin/python -m scripts.drain"
+    assert command["triggers"] == [machine]
+    assert command["environment"] == {
+        "SITE_TABLE": "site-test-coordination",
+        "SITE_REGION": "eu-central-1",
+        "SITE_MACHINE": "app-server-2",
+        "SITE_INSTANCE": machine,
+        "SITE_READY_WITHIN": "900",
+        "SITE_DRAIN_WITHIN": "120",
+    }
+
+
+def test_a_database_is_ready_only_with_its_volume(site: Recording) -> None:
+    command = site.one("Command", "database-2-ready")
+    assert site.one("VolumeAttachment", "database-2").urn in command.dependencies
+
+
+def test_machines_that_are_all_alike_are_replaced_new_ones_first(site: Recording) -> None:
+    for name in ("app-server-1", "load-balancer-1"):
+        assert not site.one("Instance", name).options.deleteBeforeReplace
+        assert not site.one("Command", f"{name}-ready").options.deleteBeforeReplace
+
+
+def test_one_thread_of_a_server_is_left_for_its_health_checks(an_app: Path) -> None:
+    servers = {"threads": 8, "workers": 2, "folder": str(an_app)}
+    options = facts(recorder.site({"appServers": servers}), "load-balancer-1")["options"]
+    assert options["connections_per_server"] == 15
+
+
+def test_the_program_tells_what_helps_next(site: Recording) -> None:
+    told = site.exports
+    address = site.one("Eip", "load-balancer-1").outputs["publicIp"]
+    assert told["url"] == f"http://{address}"
+    assert told["addresses"] == [address]
+    assert told["machines"] == {m.name: site.ids[m.urn] for m in site.every("Instance")}
+    assert told["sessions"]["database-1"] == (
+        f"aws ssm start-session --region eu-central-1 --target {told['machines']['database-1']}"
+    )
