@@ -89,6 +89,7 @@ class Agent:
         self._started = False
         self._start_at = float("-inf")
         self._registered = False
+        self._drained = False
         self._health = Health("booting")
         self._was_ready = False
         self._unwell_since: float | None = None
@@ -166,11 +167,13 @@ class Agent:
         self._said, self._said_at = self._health, now
 
     def _drain(self) -> bool:
-        self._health = Health("draining")
         try:
-            self._say()
-            log.info("draining")
-            self._role.drain()
+            if not self._drained:
+                self._health = Health("draining")
+                self._say()
+                log.info("draining")
+                self._role.drain()
+                self._drained = True
             self._health = Health("drained")
         except GoneError:
             return False

@@ -91,6 +91,18 @@ def test_a_contender_takes_it_after_the_lease_time_without_a_renewal(
     assert other.generation == 2
 
 
+def test_a_renewal_just_before_the_contenders_write_defeats_it(
+    table: MemoryTable, clock: Clock
+) -> None:
+    one, other = held(table, "a", clock), lease(table, "b", clock)
+    other.refresh()
+    wait(other, clock, 3.0)
+    assert other.vacant
+    one.refresh()
+    assert one.held
+    assert not other.acquire()
+
+
 def test_a_holder_stops_before_a_contender_may_take_over(table: MemoryTable, clock: Clock) -> None:
     one = held(table, "a", clock)
     assert one.deadline == clock.now + TIMES.lease - TIMES.margin
@@ -331,19 +343,26 @@ class Contenders(RuleBasedStateMachine):
     @rule(
         name=st.sampled_from("abc"),
         delay=st.sampled_from([0.0, 0.05, 0.9]),
-        what=st.sampled_from(["turn", "turn", "turn", "turn", "release"]),
+        what=st.sampled_from(["look", "take", "turn", "release"]),
     )
     def act(self, name: str, delay: float, what: str) -> None:
         machine, self.delay = self.machines[name], delay
         try:
             if what == "release":
                 machine.release()
-            else:
+            if what in ("look", "turn"):
                 machine.refresh()
-                if machine.vacant:
-                    machine.acquire()
+            if what in ("take", "turn") and machine.vacant:
+                machine.acquire()
         except UnreachableError:
             pass
+
+    @rule(name=st.sampled_from("abc"), turns=st.integers(1, 8), takes=st.booleans())
+    def watch_for_a_while(self, name: str, turns: int, takes: bool) -> None:
+        for _ in range(turns):
+            self.act(name, 0.0, "turn" if takes else "look")
+            self.at_most_one_holds_it()
+            self.now += 0.5
 
     @rule(seconds=st.sampled_from([0.1, 0.5, 1.0, 1.4, 3.0, 10.0]))
     def time_passes(self, seconds: float) -> None:
@@ -372,4 +391,4 @@ class Contenders(RuleBasedStateMachine):
 
 
 TestContenders = Contenders.TestCase
-TestContenders.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestContenders.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
