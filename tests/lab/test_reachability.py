@@ -10,6 +10,10 @@ from tests.lab.site import Machine, Site
 INTERNET = "internet"
 ARROWS = {
     (INTERNET, "load-balancer", 80),
+    # Anyone may be a client: also the site's own machines, which may speak HTTP to the outside
+    # for the distribution's packages.
+    ("app-server", "load-balancer", 80),
+    ("database", "load-balancer", 80),
     ("load-balancer", "app-server", 8000),
     ("app-server", "database", 3306),
     ("app-server", "database", 8008),

@@ -1,0 +1,107 @@
+"""Measure everything that the README publishes, and write its table: `make bench`.
+
+Wants a machine on which no lab runs; takes some ten minutes.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks import balancers, readme, times
+from benchmarks.readme import Figure
+from lab import service
+from lab.stack import LAB, Stack
+from tests.lab import traffic
+from tests.lab.site import Site
+
+REQUESTS = 1000
+
+
+def main() -> None:
+    figures = [*fast_tests(), *life_of_the_lab()]
+    sys.stdout.write(readme.table(figures, machine()))
+    readme.write(figures, machine())
+
+
+def fast_tests() -> list[Figure]:
+    say("the fast tests")
+    return [
+        Figure("components tier", f"{times.components_tier():.1f} s", "≤ 5 s"),
+        Figure(
+            "the whole program under mocks, beyond importing the SDKs",
+            f"{times.program_beyond_imports():.1f} s",
+            "≤ 1.5 s",
+        ),
+    ]
+
+
+def life_of_the_lab() -> list[Figure]:
+    """From nothing to nothing; whatever fails, the lab is taken down."""
+    with the_lab() as site:
+        say("make preview, of a lab that runs and has nothing deployed")
+        preview = times.median([*times.LAB, "preview"], 3)
+        say("make up")
+        up = times.first_page(site)
+        say("make up, unchanged")
+        unchanged = times.median([*times.LAB, "up"], 3)
+        weights = times.memory(site)
+        with traffic.Client(site.url, keep_alive=True) as client:
+            shares = traffic.shares(client.send(traffic.page()) for _ in range(REQUESTS))
+        say("HAProxy, nginx and one server alone")
+        ratios = balancers.measure(site)
+    down = times.lab_down()
+    machines = ", ".join(f"{name} {mib}" for name, mib in weights.items())
+    return [
+        Figure("`make preview`", f"{preview:.1f} s", "≤ 6 s"),
+        Figure("`make up`, from nothing to the first page (5 machines)", f"{up:.0f} s", "≤ 40 s"),
+        Figure("`make up`, unchanged", f"{unchanged:.1f} s", "≤ 8 s"),
+        Figure("`make down`", f"{down:.1f} s", "≤ 10 s"),
+        Figure(
+            f"memory of the whole lab (MiB: {machines})",
+            f"{sum(weights.values()) / 1024:.1f} GiB",
+            "≤ 3 GB",
+        ),
+        Figure(
+            f"share of each application server, of {REQUESTS} requests",
+            ", ".join(f"{name} {count}" for name, count in sorted(shares.items())),
+            "differ by ≤ 1",
+        ),
+        Figure(
+            "requests per second through HAProxy, to one application server asked directly",
+            f"{ratios.to_direct:.2f} ({ratios.haproxy:.0f} to {ratios.direct:.0f})",
+        ),
+        Figure(
+            "requests per second through HAProxy, to nginx as the balancer",
+            f"{ratios.to_nginx:.2f} ({ratios.haproxy:.0f} to {ratios.nginx:.0f})",
+        ),
+    ]
+
+
+@contextmanager
+def the_lab() -> Generator[Site]:
+    """A lab with nothing deployed."""
+    times.seconds([*times.LAB, "down"])
+    times.seconds([*times.LAB, "preview"])
+    with TemporaryDirectory() as scratch:
+        try:
+            yield Site(Stack(LAB).environment(), service.endpoint(), Path(scratch))
+        except BaseException:
+            times.seconds([*times.LAB, "down"])
+            raise
+
+
+def machine() -> str:
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores, {gib:.0f} GiB, Linux {platform.release().split('-')[0]}"
+
+
+def say(what: str) -> None:
+    sys.stderr.write(f"· {what}\n")
+
+
+if __name__ == "__main__":
+    main()
