@@ -213,7 +213,7 @@ def _instances(region: str, backend: Any) -> Iterator[tuple[str, Instance]]:
                 found.id,
                 Instance(
                     id=found.id,
-                    name=tags.get("Name", found.id),
+                    name=_name(tags) or found.id,
                     role=tags.get("Role", ""),
                     state=found.state,
                     region=region,
@@ -229,6 +229,11 @@ def _instances(region: str, backend: Any) -> Iterator[tuple[str, Instance]]:
                     reboots=found.reboots,
                 ),
             )
+
+
+def _name(tags: dict[str, str]) -> str:
+    """What the program calls it: its Name without the project and the stack."""
+    return tags.get("Name", "").removeprefix(f"{tags.get('Project')}-{tags.get('Stack')}-")
 
 
 def _is_root(found: Any, device: str) -> bool:

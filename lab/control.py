@@ -86,12 +86,12 @@ class Control:
         return {"cuts": [vars(cut) for cut in sorted(cuts, key=str)]}
 
     def _machine(self, wanted: object) -> Instance:
-        """By id, by name, or by the end of its name, as `database-1` of `site-lab-database-1`."""
+        """By id, by what the program calls it, or by its whole name."""
         known = self._reconciler.read().instances.values()
         found = [
             instance
             for instance in known
-            if wanted in (instance.id, instance.name) or instance.name.endswith(f"-{wanted}")
+            if wanted in (instance.id, instance.name) or f"{wanted}".endswith(f"-{instance.name}")
         ]
         if len(found) != 1:
             names = ", ".join(sorted(instance.name for instance in known)) or "none"

@@ -90,6 +90,7 @@ class Instance:
 
     id: str
     name: str
+    """What the program calls it, as `app-server-1`."""
     role: str
     state: str
     region: str

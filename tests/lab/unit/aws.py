@@ -24,7 +24,7 @@ ALLOW_ALL = (
 LOCAL = Route("10.0.0.0/16", "local")
 EDGE = Instance(
     id="i-0000000000000000e",
-    name="site-lab-load-balancer-1",
+    name="load-balancer-1",
     role="load-balancer",
     state="running",
     region="eu-west-1",
@@ -37,7 +37,7 @@ EDGE = Instance(
 APP = dataclasses.replace(
     EDGE,
     id="i-0000000000000000a",
-    name="site-lab-app-server-1",
+    name="app-server-1",
     role="app-server",
     subnet="subnet-private",
     mac="02:00:00:00:00:0a",

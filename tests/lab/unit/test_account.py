@@ -156,6 +156,16 @@ def test_a_private_address_that_is_not_there_gets_no_elastic_one(aws: Aws) -> No
     assert account.read().elastic[0].private is None
 
 
+def test_a_machine_is_called_what_the_program_calls_it(aws: Aws) -> None:
+    named, plain = aws.run(), aws.run()
+    tags = {"Project": "site", "Stack": "lab", "Name": "site-lab-database-1", "Role": "database"}
+    aws.ec2.create_tags(
+        Resources=[named], Tags=[{"Key": key, "Value": value} for key, value in tags.items()]
+    )
+    assert (aws.machine(named).name, aws.machine(named).role) == ("database-1", "database")
+    assert (aws.machine(plain).name, aws.machine(plain).role) == (plain, "")
+
+
 def test_a_change_of_groups_is_a_change_of_groups(aws: Aws) -> None:
     instance = aws.run()
     other = aws.ec2.create_security_group(GroupName="h", Description="h", VpcId=aws.vpc)["GroupId"]
