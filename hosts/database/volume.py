@@ -12,9 +12,12 @@ UNIT = "var-lib-mysql.mount"
 DATA = MOUNT / "data"
 ATTACHED = 180.0
 """Seconds: the volume is attached after the machine was started."""
+BEGINNING = 1024 * 1024
+"""Bytes in which every file system and partition table has its mark."""
 NOTHING_FOUND = 2
 """blkid: no file system, no partition table, nothing known."""
 
+INIT = Path("/etc/mysql/site-init.sql")
 INIT_SQL = """\
 UPDATE mysql.user SET plugin = 'auth_socket', authentication_string = '' WHERE user = 'root';
 """
@@ -53,7 +56,7 @@ def mount(device: str) -> None:
 def file_system(device: str) -> str:
     """What a disk holds, in blkid's words; empty if it is blank. Raises if that is unclear."""
     probe = services.run("blkid", "--probe", "--output", "export", device)
-    if probe.returncode == NOTHING_FOUND and not probe.stdout:
+    if probe.returncode == NOTHING_FOUND and not probe.stdout and _starts_with_zeros(device):
         return ""
     values = dict(line.split("=", 1) for line in probe.stdout.splitlines() if "=" in line)
     found = values.get("TYPE") or values.get("PTTYPE")
@@ -61,6 +64,16 @@ def file_system(device: str) -> str:
         message = f"it is unclear what {device} holds ({probe.stderr.strip() or 'blkid'})"
         raise VolumeError(message)
     return found
+
+
+def _starts_with_zeros(device: str) -> bool:
+    """blkid also finds nothing where it cannot read: then nothing is known, and this raises."""
+    try:
+        with Path(device).open("rb") as disk:
+            return not any(disk.read(BEGINNING))
+    except OSError as error:
+        message = f"it is unclear what {device} holds: {error}"
+        raise VolumeError(message) from error
 
 
 def unmount() -> None:
@@ -81,8 +94,7 @@ def initialise(data: Path = DATA) -> bool:
         return False
     new = data.with_name("data.unfinished")
     shutil.rmtree(new, ignore_errors=True)
-    sql = Path("/etc/mysql/site-init.sql")
-    sql.write_text(INIT_SQL)
+    INIT.write_text(INIT_SQL)
     # Without the machine's settings: they are for a server, with TLS and replication.
     _run(
         "mysqld",
@@ -90,7 +102,7 @@ def initialise(data: Path = DATA) -> bool:
         "--initialize-insecure",
         "--user=mysql",
         f"--datadir={new}",
-        f"--init-file={sql}",
+        f"--init-file={INIT}",
         "--auto-generate-certs=OFF",
         "--log-error-verbosity=1",
     )
