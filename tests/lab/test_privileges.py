@@ -52,31 +52,30 @@ def test_a_machine_knows_who_it_is_and_reads_its_own_kind_of_items(site: Site, n
     assert attempt(site, name, "dynamodb", "get_item", own) == "done"
 
 
-@pytest.mark.parametrize(
-    ("name", "call"),
-    [
-        # Only the load balancers share the leases of the public addresses.
-        ("app-server-1", ("dynamodb", "get_item", item("lease/address-x"))),
-        ("load-balancer-1", ("dynamodb", "delete_item", item("machine/x"))),
-        ("app-server-1", ("dynamodb", "scan", TABLE)),
-        # Only the databases sign certificates and know each other's passwords.
-        ("app-server-1", ("ssm", "get_parameter", {"Name": f"{PARAMETERS}/certificate-authority"})),
-        ("app-server-1", ("ssm", "get_parameter", {"Name": f"{PARAMETERS}/replication-password"})),
-        (
-            "load-balancer-1",
-            ("ssm", "get_parameter", {"Name": f"{PARAMETERS}/application-password"}),
-        ),
-        ("database-1", ("ssm", "delete_parameter", {"Name": f"{PARAMETERS}/monitor-password"})),
-        ("app-server-1", ("s3", "list_buckets", {})),
-        ("load-balancer-1", ("ec2", "describe_instances", {})),
-        (
-            "load-balancer-1",
-            ("ec2", "terminate_instances", {"InstanceIds": ["i-0123456789abcdef0"]}),
-        ),
-        ("load-balancer-1", ("iam", "list_roles", {})),
-    ],
-    ids=named,
-)
+FORBIDDEN: list[tuple[str, Call]] = [
+    # Only the load balancers share the leases of the public addresses.
+    ("app-server-1", ("dynamodb", "get_item", item("lease/address-x"))),
+    ("load-balancer-1", ("dynamodb", "delete_item", item("machine/x"))),
+    ("app-server-1", ("dynamodb", "scan", TABLE)),
+    # Only the databases sign certificates and know each other's passwords.
+    ("app-server-1", ("ssm", "get_parameter", {"Name": f"{PARAMETERS}/certificate-authority"})),
+    ("app-server-1", ("ssm", "get_parameter", {"Name": f"{PARAMETERS}/replication-password"})),
+    (
+        "load-balancer-1",
+        ("ssm", "get_parameter", {"Name": f"{PARAMETERS}/application-password"}),
+    ),
+    ("database-1", ("ssm", "delete_parameter", {"Name": f"{PARAMETERS}/monitor-password"})),
+    ("app-server-1", ("s3", "list_buckets", {})),
+    ("load-balancer-1", ("ec2", "describe_instances", {})),
+    (
+        "load-balancer-1",
+        ("ec2", "terminate_instances", {"InstanceIds": ["i-0123456789abcdef0"]}),
+    ),
+    ("load-balancer-1", ("iam", "list_roles", {})),
+]
+
+
+@pytest.mark.parametrize(("name", "call"), FORBIDDEN, ids=named)
 def test_what_a_role_is_not_for_it_may_not_do(site: Site, name: str, call: Call) -> None:
     assert attempt(site, name, *call) in (
         "AccessDenied",
