@@ -16,6 +16,9 @@ from lab.usererror import UserError
 Command = Callable[[Stack, Namespace], int]
 
 _JOURNAL = "/var/log/journal"
+_SHELL = ["bash", "--login"]
+# A terminal of the machine's own, which knows of none on the user's.
+_TERMINAL = ["script", "--quiet", "--return", "--command", " ".join(_SHELL), "/dev/null"]
 
 
 def up(stack: Stack, asked: Namespace) -> int:
@@ -106,10 +109,8 @@ def shell(stack: Stack, asked: Namespace) -> int:
     """A shell in a machine, or one command in it."""
     machine = _machine(stack, asked.name)
     if stack.is_lab:
-        command = asked.rest or ["bash", "--login"]
-        return subprocess.run(
-            machines.entering(machine.id, command, title=machine.name), check=False
-        ).returncode
+        command = asked.rest or (_TERMINAL if sys.stdin.isatty() else _SHELL)
+        return subprocess.run(machines.entering(machine.id, command), check=False).returncode
     if shutil.which("aws") is None:
         msg = (
             f"{machine.name} is on AWS ({machine.id}), and a session there needs the aws command "
@@ -157,7 +158,7 @@ def _ready(stack: Stack) -> None:
 
 def _deploy(stack: Stack, rest: list[str]) -> int:
     started = time.monotonic()
-    if result := stack.run("up", "--yes", "--skip-preview", *rest):
+    if result := stack.run("up", "--yes", "--skip-preview", "--suppress-outputs", *rest):
         terminal.complain(
             "The site is not as it should be; Pulumi's reason is above. "
             "`make logs NAME=...` shows a machine's journal, `make up` goes on from here."

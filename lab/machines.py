@@ -181,22 +181,20 @@ def leader(instance_id: str) -> int | None:
     return None
 
 
-def entering(instance_id: str, command: Sequence[str], title: str = "") -> list[str]:
-    """The command line that runs `command` in a machine as root.
-
-    `title` is shown in the prompt of a shell.
-    """
+def entering(instance_id: str, command: Sequence[str]) -> list[str]:
+    """The command line that runs `command` in a machine as root."""
     pid = leader(instance_id)
     if pid is None:
         msg = f"{instance_id} is not running."
         raise MachineError(msg)
     variables = {
         "HOME": "/root",
+        "USER": "root",
+        "LOGNAME": "root",
         "LANG": "C.UTF-8",
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "TERM": os.environ.get("TERM", "dumb"),
         **recipe.ENDPOINTS,
-        **({"debian_chroot": title} if title else {}),
     }
     environment = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
     return ["nsenter", f"--target={pid}", "--all", "--wdns=/root", "--", *environment, *command]

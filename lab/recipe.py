@@ -21,6 +21,7 @@ PACKAGES = (
     "python3",
     "python3-boto3",
     "python3-pymysql",
+    "bsdutils",
     "ca-certificates",
     "curl",
     "e2fsprogs",
@@ -133,7 +134,6 @@ MASKED = (
     "systemd-networkd.service",
     "systemd-networkd.socket",
     "systemd-networkd-wait-online.service",
-    "systemd-modules-load.service",
     "systemd-hibernate-clear.service",
 )
 """Units with nothing to do in a machine that shares its kernel."""
