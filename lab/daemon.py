@@ -52,6 +52,10 @@ class Daemon:
     def stop(self) -> None:
         """Remove everything, without ceremony."""
         self._reconciler.close()
+        # What waits for a machine need not wait any longer ...
+        machines.clear()
+        self._reconciler.finish()
+        # ... and what was just being started is there now.
         clear()
 
 

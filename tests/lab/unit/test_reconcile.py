@@ -12,7 +12,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from lab import account, ec2_model, reconcile
+from lab import account, ec2_model, lives, reconcile
 from lab.api import Api
 from lab.machines import Machine, MachineError
 from lab.reconcile import Reconciler
@@ -123,13 +123,13 @@ def eventually(condition: Callable[[], T]) -> T:
 def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Lab]:
     ground = Ground()
     for module, names in {
-        "lab.reconcile.machines": ("start", "stop"),
-        "lab.reconcile.network": ("plug", "unplug", "reroute", "answer_at"),
+        "lab.lives.machines": ("start", "stop"),
+        "lab.lives.network": ("plug", "unplug", "reroute", "answer_at"),
         "lab.disks.volumes": ("create", "attach", "detach", "grow", "delete"),
     }.items():
         for name in names:
             monkeypatch.setattr(f"{module}.{name}", ground.does(name))
-    monkeypatch.setattr(reconcile.machines, "on_exit", ground.on_exit)
+    monkeypatch.setattr(lives.machines, "on_exit", ground.on_exit)
     monkeypatch.setattr(reconcile, "Resolver", Silent)
     monkeypatch.setattr(reconcile, "Forwarding", Silent)
     monkeypatch.setattr(Reconciler, "_load", ground.does_nothing)
@@ -140,6 +140,7 @@ def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Lab]:
         lab = Lab(ground, tmp_path)
         yield lab
         lab.reconciler.close()
+        lab.reconciler.finish()
 
 
 def test_an_instance_becomes_a_machine_on_the_network(lab: Lab) -> None:
@@ -149,11 +150,24 @@ def test_an_instance_becomes_a_machine_on_the_network(lab: Lab) -> None:
 
 def test_a_machine_is_named_as_ec2_names_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Machine] = []
-    monkeypatch.setattr(reconcile.machines, "start", started.append)
+    monkeypatch.setattr(lives.machines, "start", started.append)
     instance = lab.running()
     (machine,) = started
     assert (machine.id, machine.name, machine.netns) == (instance, "ip-10-0-0-4", None)
     assert machine.image == Path("/image")
+
+
+def test_what_was_read_before_a_boot_ended_does_not_begin_another(lab: Lab) -> None:
+    lab.ground.failing["plug"] = VolumeError("not yet")
+    instance = lab.run()
+    early = lab.reconciler.read()
+    assert early.instances[instance].state == "pending"
+    del lab.ground.failing["plug"]
+    lab.until(instance, "running")
+    lab.reconciler.lives.follow(early)
+    lab.call("reboot_instances", InstanceIds=[instance])
+    eventually(lambda: "stop" in lab.ground.about(instance))
+    assert lab.ground.about(instance)[:3] == ["plug", "start", "stop"]
 
 
 def test_what_does_not_start_is_terminated_with_the_reason(lab: Lab) -> None:
