@@ -100,12 +100,19 @@ class Claim:
         self._ours_in: int | None = None
         """The generation in which the address was last seen to be ours."""
         self._look_at = float("-inf")
+        self._turn = threading.Lock()
+        self._given_up = False
         self._busy = False
         self._failures = 0
         self._error = ""
 
     def step(self, well: bool) -> None:
         """One turn; `well` is whether this machine's HAProxy answers."""
+        with self._turn:
+            if not self._given_up:
+                self._step(well)
+
+    def _step(self, well: bool) -> None:
         now = self._clock()
         try:
             if not well:
@@ -166,13 +173,15 @@ class Claim:
         return self._error if self._failures >= HOPELESS else ""
 
     def release(self) -> None:
-        """Gives the address up, for another machine to take."""
-        try:
-            if self._lease.release():
-                log.info("%s released", self.allocation)
-        except UnreachableError as error:
-            # It lapses.
-            log.warning("%s: %s", self.allocation, error)
+        """Gives the address up for good, for another machine to take."""
+        with self._turn:
+            self._given_up = True
+            try:
+                if self._lease.release():
+                    log.info("%s released", self.allocation)
+            except UnreachableError as error:
+                # It lapses.
+                log.warning("%s: %s", self.allocation, error)
 
     @property
     def taken_over(self) -> bool:

@@ -181,6 +181,8 @@ def test_a_drain_hands_the_address_over(table: MemoryTable, ec2: Ec2, clock: Clo
     one.step(well=True)
     one.release()
     assert not one.taken_over
+    one.step(well=True)
+    assert table.records[f"address-{ADDRESS}"].released, "a turn that came late takes nothing back"
     other.step(well=True)
     assert one.taken_over
     assert ec2.at == "i-2"
