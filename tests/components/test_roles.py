@@ -28,8 +28,9 @@ def may(site: Recording, role: str) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def site(an_app: Path) -> Recording:
-    """Two replicas and three application servers."""
-    given = {"appServers": {"count": 3}, "database": {"replicas": 2}}
+    """Two replicas and three application servers of two processes."""
+    servers = {"count": 3, "workers": 2, "threads": 8}
+    given = {"appServers": servers, "database": {"replicas": 2}}
     return recorder.site(recorder.with_app(given, an_app))
 
 
@@ -209,9 +210,8 @@ def test_machines_that_are_all_alike_are_replaced_new_ones_first(site: Recording
         assert not site.one("Command", f"{name}-ready").options.deleteBeforeReplace
 
 
-def test_one_thread_of_a_server_is_left_for_its_health_checks(an_app: Path) -> None:
-    servers = {"threads": 8, "workers": 2, "folder": str(an_app)}
-    options = facts(recorder.site({"appServers": servers}), "load-balancer-1")["options"]
+def test_one_thread_of_a_server_is_left_for_its_health_checks(site: Recording) -> None:
+    options = facts(site, "load-balancer-1")["options"]
     assert options["connections_per_server"] == 15
 
 

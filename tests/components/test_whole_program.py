@@ -17,8 +17,11 @@ from tests.components.recorder import Recording
 STACKS = sorted(p.name.split(".")[1] for p in recorder.PROJECT.glob("Pulumi.*.yaml"))
 CORNERS: dict[str, dict[str, Any]] = {
     "nothing set": {},
-    "no way out": {"network": {"nat": "none"}},
-    "as little as can be": {"appServers": {"count": 1}, "database": {"replicas": 0}},
+    "as little as can be": {
+        "network": {"nat": "none"},
+        "appServers": {"count": 1},
+        "database": {"replicas": 0},
+    },
 }
 
 Record = Callable[[str], Recording]
