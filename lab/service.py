@@ -96,7 +96,7 @@ def _ask(request: Request) -> dict[str, Any]:
 def start() -> Running:
     """Start the daemon, which clears what an earlier one left, and wait until it serves."""
     port = wanted_port()
-    _remove_files()
+    remove_files()
     paths.logs().mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "lab.cloud", "--state", str(paths.state())]
     with paths.daemon_log().open("wb") as log:
@@ -131,7 +131,7 @@ def stop() -> None:
         _await_end(here.pid, STOP_TIMEOUT)
         _end(here.pid)
     elif other_lab():
-        _remove_files()
+        remove_files()
         return
     # The kernel lets go of a process's sockets a little after it is seen to have ended.
     with _claimed(patience=5 if here else 0):
@@ -143,10 +143,11 @@ def sweep() -> None:
     machines.clear()
     volumes.clear()
     network.clear()
-    _remove_files()
+    remove_files()
 
 
-def _remove_files() -> None:
+def remove_files() -> None:
+    """Remove every file of the lab but what is dear."""
     if not paths.state().exists():
         return
     for entry in paths.state().iterdir():

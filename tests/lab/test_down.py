@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,18 +18,24 @@ KEPT = {"cache", "failures"}
 
 def traces() -> dict[str, list[str]]:
     """Everything on this machine that bears the lab's name."""
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     loops = json.loads(subprocess.check_output(["losetup", "--json", "--list"]) or b"{}")
     spaces = subprocess.check_output(["ip", "netns", "list"], text=True).splitlines()
     return {
         "processes": [line for line in processes() if str(STATE) in line or "lab.cloud" in line],
-        "mounts": [line for line in mounts if str(STATE) in line],
+        "mounts": sorted({line for line in mounts() if str(STATE) in line}),
         "loop devices": [
             loop["name"] for loop in loops.get("loopdevices", []) if str(STATE) in loop["back-file"]
         ],
         "name spaces": [space for space in spaces if space.startswith("lab-")],
         "cgroups": [str(path) for path in Path("/sys/fs/cgroup").rglob("site-lab*")],
     }
+
+
+def mounts() -> Iterator[str]:
+    """Every mount of every process: a machine's are in a mount name space of its own."""
+    for table in Path("/proc").glob("[0-9]*/mountinfo"):
+        with suppress(OSError):  # the process has ended meanwhile
+            yield from table.read_text().splitlines()
 
 
 def processes() -> list[str]:
