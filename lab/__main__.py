@@ -6,6 +6,8 @@ import signal
 import sys
 
 from lab import commands, terminal
+from lab.engine.cli import CliError
+from lab.network import NetworkError
 from lab.stack import LAB, Stack
 from lab.usererror import UserError
 
@@ -73,7 +75,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         return command(Stack(asked.stack), asked)
-    except UserError as error:
+    except (UserError, CliError, NetworkError) as error:
         terminal.complain(str(error))
     except KeyboardInterrupt:
         terminal.complain("Interrupted; `make up` goes on from here.")

@@ -10,6 +10,7 @@ from argparse import Namespace
 from collections.abc import Callable
 
 from lab import fleet, image, machines, paths, preflight, service, setup, terminal
+from lab.engine import home
 from lab.stack import Stack, exports
 from lab.usererror import UserError
 
@@ -148,11 +149,11 @@ def logs(stack: Stack, asked: Namespace) -> int:
 
 def _ready(stack: Stack) -> None:
     """Everything up to a running, empty or not, AWS on this machine."""
-    setup.prepare()
+    cli = setup.prepare()
     if not service.running():
         with terminal.step("AWS on this machine"):
             service.start()
-    setup.install_home()
+    home.install(paths.home(), cli)
     stack.select()
 
 

@@ -7,13 +7,15 @@ import os
 from pathlib import Path
 
 from lab import image, paths, preflight, terminal
-from lab.engine import cli, home
+from lab.engine import cli
 from lab.follow import follow
 from lab.usererror import UserError
 
 
-def prepare(*, starting: bool = True) -> None:
-    """Check the machine, then install what is missing. `UserError`: it cannot be.
+def prepare(*, starting: bool = True) -> Path:
+    """Check the machine, then install what is missing; the Pulumi CLI.
+
+    `UserError`, `cli.CliError`: it cannot be.
 
     Not `starting`: another lab may run, and the port may be taken.
     """
@@ -27,9 +29,13 @@ def prepare(*, starting: bool = True) -> None:
     if not image.ready():
         with terminal.step("Machine image") as tell:
             image.build(tell)
+        if ground.running:
+            terminal.say(
+                "The machines keep the image they started from: for the new one, `make down` first."
+            )
     if not ground.running:
         image.prune()
-    executable()
+    return _executable()
 
 
 def announce(ground: preflight.Ground) -> None:
@@ -51,22 +57,14 @@ def announce(ground: preflight.Ground) -> None:
             terminal.say(f"  {what}")
 
 
-def executable() -> Path:
+def _executable() -> Path:
     """The Pulumi CLI, built now if there is none."""
-    try:
-        if found := cli.find():
-            return found
-        if (built := cli.built(paths.cache())).exists():
-            return built
-        with terminal.step("Pulumi CLI") as tell:
-            return cli.build(paths.cache(), tell)
-    except cli.CliError as error:
-        raise UserError(_sentence(str(error))) from error
-
-
-def install_home() -> None:
-    """Make the lab's PULUMI_HOME: the CLI with a language host, and the stand-in plugins."""
-    home.install(paths.home(), executable())
+    if found := cli.find():
+        return found
+    if (built := cli.built(paths.cache())).exists():
+        return built
+    with terminal.step("Pulumi CLI") as tell:
+        return cli.build(paths.cache(), tell)
 
 
 def _install(packages: tuple[str, ...]) -> None:
@@ -88,7 +86,3 @@ def _install(packages: tuple[str, ...]) -> None:
     if left := preflight.missing():
         msg = f"apt-get installed {', '.join(left)}, and what is needed of it is still not there."
         raise UserError(msg)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".") + "."

@@ -25,8 +25,9 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """What went wrong, on standard error."""
-    err.print(f"[bold red]✗[/] {escape(text)}")
+    """What went wrong, as a sentence on standard error."""
+    sentence = text[:1].upper() + text[1:] + ("" if text.endswith((".", ")")) else ".")
+    err.print(f"[bold red]✗[/] {escape(sentence)}")
 
 
 @contextmanager
