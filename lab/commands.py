@@ -134,17 +134,17 @@ def logs(stack: Stack, asked: Namespace) -> int:
     machine_id = asked.name
     if not paths.journal(machine_id).is_dir():
         machine_id = _machine(stack, asked.name, gone=True).id
-    if "-f" in asked.rest or "--follow" in asked.rest:
-        return subprocess.run(
-            machines.entering(machine_id, ["journalctl", *asked.rest]), check=False
-        ).returncode
-    if not paths.journal(machine_id).is_dir():
+    options = ["--no-pager", "--quiet", *asked.rest]
+    if machines.leader(machine_id):
+        command = machines.entering(machine_id, ["journalctl", *options])
+    elif paths.journal(machine_id).is_dir():
+        # With the image's own journalctl: the user's may be older than the journal's format.
+        journal = {paths.journal(machine_id): _JOURNAL}
+        command = image.entering(["journalctl", f"--directory={_JOURNAL}", *options], journal)
+    else:
         msg = f"{asked.name} ({machine_id}) has left no journal."
         raise UserError(msg)
-    # With the image's own journalctl: the user's may be older than the journal's format.
-    command = ["journalctl", f"--directory={_JOURNAL}", "--no-pager", "--quiet", *asked.rest]
-    journal = {paths.journal(machine_id): _JOURNAL}
-    return subprocess.run(image.entering(command, journal), check=False).returncode
+    return subprocess.run(command, check=False).returncode
 
 
 def _ready(stack: Stack) -> None:

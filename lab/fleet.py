@@ -1,5 +1,6 @@
 """The machines of a stack, by what AWS's API says; the same for the lab and for AWS."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -66,6 +67,12 @@ def _read(stack: Stack) -> list[Row]:
     import boto3  # noqa: PLC0415 - 0.3 s, and the environment says where AWS is
 
     stack.adopt()
+    if not (stack.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")):
+        msg = (
+            f"Stack {stack.name} names no region: is that its name? If it is, "
+            f"`pulumi config set aws:region eu-central-1 --stack {stack.name}`."
+        )
+        raise UserError(msg)
     make = cast("Any", boto3.session.Session(region_name=stack.region)).client
     ec2, dynamodb = make("ec2"), make("dynamodb")
     wanted = {"Project": stack.project, "Stack": stack.name}
