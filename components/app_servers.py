@@ -1,5 +1,7 @@
 """The application servers: all active, all alike, none with any state."""
 
+from functools import partial
+
 import pulumi
 
 from components import settings
@@ -72,7 +74,9 @@ class AppServers(Fleet):
                     identity=identity,
                     subnet=network.private[(ordinal - 1) % len(network.private)],
                     instance_type=settings.instance_type,
-                    user_data=host.user_data(self._facts(name, (app, _APP)), options),
+                    user_data=self._rendered(
+                        partial(host.user_data, self._facts(name, (app, _APP)), options)
+                    ),
                     after=[database.secrets],
                     ready_after=[database.record],
                     opts=self._child,

@@ -1,6 +1,6 @@
 """The machines of one role: what they share, and the name with the addresses of the ready ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pulumi
 import pulumi_aws as aws
@@ -13,6 +13,7 @@ from components.policies import Statement, document, read_programs, session_mana
 from components.site import Site
 from hosts.base import Bundle, MachineFacts
 from hosts.base.bundle import build
+from hosts.base.cloud_config import TooLongError
 
 RECORD_TTL = 1
 """Seconds. HAProxy asks each second; a longer life only delays new machines."""
@@ -137,6 +138,13 @@ class Fleet(pulumi.ComponentResource):
             zone=self._site.zone,
             bundles=tuple(Bundle(key=p.key, sha256=p.sha256, path=path) for p, path in unpacked),
         )
+
+    def _rendered(self, user_data: Callable[[], str]) -> str:
+        """User data, or why there is none in the operator's terms."""
+        try:
+            return user_data()
+        except TooLongError as error:
+            raise pulumi.RunError(str(error)) from None
 
     def _publish(self) -> aws.route53.Record:
         """The role's record: changed when all new machines are ready, before any old drains."""

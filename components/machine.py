@@ -101,6 +101,8 @@ class Machine(pulumi.ComponentResource):
             device_name=DATA_DEVICE,
             instance_id=self.id,
             volume_id=volume.id,
+            # Drained, it is unmounted already. If that failed, a volume in use would never detach.
+            stop_instance_before_detaching=True,
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
 

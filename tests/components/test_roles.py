@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 import yaml
 
@@ -213,6 +214,12 @@ def test_machines_that_are_all_alike_are_replaced_new_ones_first(site: Recording
 def test_one_thread_of_a_server_is_left_for_its_health_checks(site: Recording) -> None:
     options = facts(site, "load-balancer-1")["options"]
     assert options["connections_per_server"] == 15
+
+
+def test_settings_that_no_machine_could_be_told_are_refused(an_app: Path) -> None:
+    servers = {"environment": {"WORDS": "x" * 12000}, "folder": str(an_app)}
+    with pytest.raises(pulumi.RunError, match=r"the user data of app-server-1 is \d+ bytes long"):
+        recorder.site({"appServers": servers})
 
 
 def test_the_program_tells_what_helps_next(site: Recording) -> None:
