@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
         import pulumi  # noqa: PLC0415  the message below is for a virtualenv without it
         import pulumi.runtime  # noqa: PLC0415
     except ImportError:
-        print(  # noqa: T201
+        print(
             f"The Pulumi SDK is not installed in {sys.prefix}, the virtualenv of Pulumi.yaml's "
             "runtime options: install the project's requirements there.",
             file=sys.stderr,

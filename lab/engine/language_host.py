@@ -18,13 +18,14 @@ from typing import IO, Any, cast
 
 import grpc
 from google.protobuf import empty_pb2, struct_pb2
+
 from lab.engine.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
 EXECUTOR = Path(__file__).with_name("language_exec.py")
 ALREADY_EXPLAINED = 32  # language_exec's exit code for an error that it has shown
 
 
-def virtualenv_python(info: Any) -> str:  # noqa: ANN401  protobuf's ProgramInfo has no usable type
+def virtualenv_python(info: Any) -> str:
     """The Python of Pulumi.yaml's `runtime.options.virtualenv`, else the one that runs this host.
 
     Raises ValueError when the virtualenv that the project names is not there.
@@ -62,22 +63,22 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         self._engine = engine
         self._running: set[subprocess.Popen[bytes]] = set()
 
-    def Handshake(self, request: Any, context: Any) -> Any:  # noqa: N802, ANN401, ARG002
+    def Handshake(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
         """Learn the engine's address."""
         self._engine = request.engine_address or self._engine
         return language_pb2.LanguageHandshakeResponse()
 
-    def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: N802, ANN401, ARG002
+    def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
         """This host has no version of its own: it follows the CLI beside it."""
         return plugin_pb2.PluginInfo()
 
-    def About(self, request: Any, context: Any) -> Any:  # noqa: N802, ANN401
+    def About(self, request: Any, context: Any) -> Any:  # noqa: N802
         """For `pulumi about`."""
         python = _python_or_abort(request.info, context)
         version = subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout
         return language_pb2.AboutResponse(executable=python, version=version.split()[-1])
 
-    def GetRequiredPackages(self, request: Any, context: Any) -> Any:  # noqa: N802, ANN401
+    def GetRequiredPackages(self, request: Any, context: Any) -> Any:  # noqa: N802
         """The plugins that the virtualenv's Pulumi packages need."""
         python = _python_or_abort(request.info, context)
         return language_pb2.GetRequiredPackagesResponse(
@@ -87,7 +88,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
             ]
         )
 
-    def GetProgramDependencies(self, request: Any, context: Any) -> Any:  # noqa: N802, ANN401
+    def GetProgramDependencies(self, request: Any, context: Any) -> Any:  # noqa: N802
         """For `pulumi about`: the virtualenv's distributions."""
         prefix = Path(_python_or_abort(request.info, context)).parent.parent
         names = sorted(
@@ -100,15 +101,15 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         ]
         return language_pb2.GetProgramDependenciesResponse(dependencies=dependencies)
 
-    def RuntimeOptionsPrompts(self, request: Any, context: Any) -> Any:  # noqa: N802, ANN401, ARG002
+    def RuntimeOptionsPrompts(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
         """There is nothing to ask."""
         return language_pb2.RuntimeOptionsResponse()
 
-    def InstallDependencies(self, request: Any, context: Any) -> Any:  # noqa: N802, ANN401, ARG002
+    def InstallDependencies(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
         """The project's dependencies are installed by the project's own set-up."""
         yield from ()
 
-    def Run(self, request: Any, context: Any) -> Any:  # noqa: N802, ANN401
+    def Run(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Run the program to its end."""
         try:
             python = virtualenv_python(request.info)
@@ -142,7 +143,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
             return language_pb2.RunResponse(error=f"program exited with non-zero exit code: {code}")
         return language_pb2.RunResponse()
 
-    def RunPlugin(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802, ANN401
+    def RunPlugin(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         """Run a policy pack or a plugin written in Python, and pass on what it prints."""
         python = _python_or_abort(request.info, context)
         folder = request.info.program_directory
@@ -179,7 +180,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         self._running.discard(process)
         yield language_pb2.RunPluginResponse(exitcode=process.wait())
 
-    def Cancel(self, request: Any, context: Any) -> Any:  # noqa: N802, ANN401, ARG002
+    def Cancel(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002
         """Interrupt what runs."""
         self.end()
         return empty_pb2.Empty()
@@ -189,7 +190,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         for process in tuple(self._running):
             _end(process)
 
-    def _track(self, process: subprocess.Popen[bytes], context: Any) -> None:  # noqa: ANN401
+    def _track(self, process: subprocess.Popen[bytes], context: Any) -> None:
         self._running.add(process)
         context.add_callback(lambda: _end(process))
 
@@ -203,7 +204,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.kill()
 
 
-def _python_or_abort(info: Any, context: Any) -> str:  # noqa: ANN401
+def _python_or_abort(info: Any, context: Any) -> str:
     try:
         return virtualenv_python(info)
     except ValueError as error:
@@ -223,7 +224,7 @@ def main() -> None:
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)  # pyright: ignore[reportUnknownMemberType]
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    print(port, flush=True)  # noqa: T201  the protocol: the engine reads the port from the first line
+    print(port, flush=True)
 
     def stop(*_: object) -> None:
         host.end()

@@ -20,6 +20,8 @@ from typing import Any, ClassVar
 import grpc
 from google.protobuf import any_pb2, empty_pb2
 from google.rpc import status_pb2
+
+from lab.engine import schema
 from lab.engine.proto import (
     engine_pb2,
     engine_pb2_grpc,
@@ -27,8 +29,6 @@ from lab.engine.proto import (
     provider_pb2,
     provider_pb2_grpc,
 )
-
-from lab.engine import schema
 from lab.engine.schema import Change, Failure, Properties
 from lab.engine.values import UNKNOWN, Props, decode, encode
 
@@ -98,7 +98,7 @@ class Resource(ABC):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002
+        call: Call,
     ) -> None:
         """Change it in place."""
 
@@ -141,7 +141,7 @@ class _Aborted(Exception):  # noqa: N818
 def _answers(method: Callable[..., Any]) -> Callable[..., Any]:
     """Turn exceptions into gRPC errors in one sentence."""
 
-    def wrapper(self: "Servicer", request: Any, context: Any) -> Any:  # noqa: ANN401
+    def wrapper(self: "Servicer", request: Any, context: Any) -> Any:
         try:
             return method(self, request)
         except _Aborted as aborted:
@@ -176,35 +176,35 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
     # ---- the plugin itself
 
     @_answers
-    def Handshake(self, request: Any) -> Any:  # noqa: N802, ANN401
+    def Handshake(self, request: Any) -> Any:  # noqa: N802
         self._engine_address = request.engine_address or self._engine_address
         return provider_pb2.ProviderHandshakeResponse()
 
     @_answers
-    def GetPluginInfo(self, request: Any) -> Any:  # noqa: N802, ANN401, ARG002
+    def GetPluginInfo(self, request: Any) -> Any:  # noqa: N802, ARG002
         return plugin_pb2.PluginInfo(version=self.plugin.version)
 
     @_answers
-    def Attach(self, request: Any) -> Any:  # noqa: N802, ANN401
+    def Attach(self, request: Any) -> Any:  # noqa: N802
         self._engine_address = request.address
         return empty_pb2.Empty()
 
     @_answers
-    def Parameterize(self, request: Any) -> Any:  # noqa: N802, ANN401
+    def Parameterize(self, request: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 
     @_answers
-    def GetSchema(self, request: Any) -> Any:  # noqa: N802, ANN401, ARG002
+    def GetSchema(self, request: Any) -> Any:  # noqa: N802, ARG002
         return provider_pb2.GetSchemaResponse(
             schema=f'{{"name": "{self.plugin.name}", "version": "{self.plugin.version}"}}'
         )
 
     @_answers
-    def CheckConfig(self, request: Any) -> Any:  # noqa: N802, ANN401
+    def CheckConfig(self, request: Any) -> Any:  # noqa: N802
         return provider_pb2.CheckResponse(inputs=request.news)
 
     @_answers
-    def DiffConfig(self, request: Any) -> Any:  # noqa: N802, ANN401
+    def DiffConfig(self, request: Any) -> Any:  # noqa: N802
         changed = decode(request.old_inputs or request.olds) != decode(request.news)
         return provider_pb2.DiffResponse(
             changes=(
@@ -215,7 +215,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         )
 
     @_answers
-    def Configure(self, request: Any) -> Any:  # noqa: N802, ANN401
+    def Configure(self, request: Any) -> Any:  # noqa: N802
         with self._lock:
             self._run(self.plugin.configure, dict(request.variables))
         return provider_pb2.ConfigureResponse(
@@ -223,12 +223,12 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         )
 
     @_answers
-    def Cancel(self, request: Any) -> Any:  # noqa: N802, ANN401, ARG002
+    def Cancel(self, request: Any) -> Any:  # noqa: N802, ARG002
         self.plugin.cancel()
         return empty_pb2.Empty()
 
     @_answers
-    def Invoke(self, request: Any) -> Any:  # noqa: N802, ANN401
+    def Invoke(self, request: Any) -> Any:  # noqa: N802
         function = self.plugin.functions.get(request.tok)
         if function is None:
             raise PluginError(self._not_known("function", request.tok, self.plugin.functions))
@@ -238,7 +238,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
     # ---- resources
 
     @_answers
-    def Check(self, request: Any) -> Any:  # noqa: N802, ANN401
+    def Check(self, request: Any) -> Any:  # noqa: N802
         kind = self._type(request.urn)
         inputs, old = decode(request.news), decode(request.olds)
         name = request.urn.rsplit("::", 1)[-1]
@@ -257,7 +257,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         )
 
     @_answers
-    def Diff(self, request: Any) -> Any:  # noqa: N802, ANN401
+    def Diff(self, request: Any) -> Any:  # noqa: N802
         kind = self._type(request.urn)
         state, new = decode(request.olds), decode(request.news)
         old = decode(request.old_inputs)
@@ -281,7 +281,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         )
 
     @_answers
-    def Create(self, request: Any) -> Any:  # noqa: N802, ANN401
+    def Create(self, request: Any) -> Any:  # noqa: N802
         kind = self._type(request.urn)
         inputs = decode(request.properties)
         if request.preview:
@@ -299,7 +299,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.CreateResponse(id=resource_id, properties=encode(state))
 
     @_answers
-    def Read(self, request: Any) -> Any:  # noqa: N802, ANN401
+    def Read(self, request: Any) -> Any:  # noqa: N802
         kind = self._type(request.urn)
         state, inputs = decode(request.properties), decode(request.inputs)
         if not kind.read_again:
@@ -319,7 +319,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         )
 
     @_answers
-    def Update(self, request: Any) -> Any:  # noqa: N802, ANN401
+    def Update(self, request: Any) -> Any:  # noqa: N802
         kind = self._type(request.urn)
         state, new = decode(request.olds), decode(request.news)
         old = decode(request.old_inputs)
@@ -337,7 +337,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.UpdateResponse(properties=encode(state))
 
     @_answers
-    def Delete(self, request: Any) -> Any:  # noqa: N802, ANN401
+    def Delete(self, request: Any) -> Any:  # noqa: N802
         kind = self._type(request.urn)
         state = {**decode(request.old_inputs), **decode(request.properties)}
         try:
@@ -352,7 +352,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         found = self._run(kind.read, resource_id, known)
         return {**known, **{key: value for key, value in found.items() if value is not None}}
 
-    def _run(self, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
+    def _run(self, function: Callable[..., Any], *args: Any) -> Any:
         try:
             return function(*args)
         except (PluginError, Gone):
@@ -433,7 +433,7 @@ def serve(plugin: Plugin) -> None:
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(Servicer(plugin, engine), server)  # pyright: ignore[reportUnknownMemberType]
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    print(port, flush=True)  # noqa: T201  the protocol: the engine reads the port from the first line
+    print(port, flush=True)
 
     def stop(*_: object) -> None:
         plugin.cancel()

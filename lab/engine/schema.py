@@ -17,14 +17,14 @@ DEFAULTS = "__defaults"
 """The input in which check notes which properties it filled in, as Pulumi's bridge does."""
 
 
-def same_value(old: Any, new: Any) -> bool:  # noqa: ANN401
+def same_value(old: Any, new: Any) -> bool:
     """Plain equality; assets are equal when their digests are."""
     if isinstance(old, Asset) and isinstance(new, Asset):
         return old.digest == new.digest
     return bool(old == new)
 
 
-def same_json(old: Any, new: Any) -> bool:  # noqa: ANN401
+def same_json(old: Any, new: Any) -> bool:
     """Whether two texts hold the same JSON document."""
     try:
         return bool(json.loads(old) == json.loads(new))
@@ -203,14 +203,14 @@ def _changes(
             yield Change(prefix + key, Kind.UPDATE, known.replaces)
 
 
-def _field_replaces(known: Property, value: Any) -> bool:  # noqa: ANN401
+def _field_replaces(known: Property, value: Any) -> bool:
     """Whether an object that was not there before has a field whose change replaces."""
     if not isinstance(value, dict):
         return False
     return any(known.fields[key].replaces for key in cast("Props", value) if key in known.fields)
 
 
-def equal(known: Property, old: Any, new: Any) -> bool:  # noqa: ANN401
+def equal(known: Property, old: Any, new: Any) -> bool:
     """Whether two known values mean the same."""
     if known.unordered and isinstance(old, list) and isinstance(new, list):
         return _sorted(cast("list[Any]", old)) == _sorted(cast("list[Any]", new))

@@ -79,7 +79,7 @@ def encode(props: Mapping[str, Any]) -> struct_pb2.Struct:
     )
 
 
-def has_unknown(value: Any) -> bool:  # noqa: ANN401  any value at all is the point
+def has_unknown(value: Any) -> bool:
     """Whether a value is unknown or holds one that is."""
     if isinstance(value, Unknown):
         return True
@@ -90,7 +90,7 @@ def has_unknown(value: Any) -> bool:  # noqa: ANN401  any value at all is the po
     return False
 
 
-def _decode(value: struct_pb2.Value) -> Any:  # noqa: ANN401
+def _decode(value: struct_pb2.Value) -> Any:
     match value.WhichOneof("kind"):
         case "bool_value":
             return value.bool_value
@@ -107,7 +107,7 @@ def _decode(value: struct_pb2.Value) -> Any:  # noqa: ANN401
             return None
 
 
-def _decode_struct(struct: struct_pb2.Struct) -> Any:  # noqa: ANN401
+def _decode_struct(struct: struct_pb2.Struct) -> Any:
     signature = struct.fields[_SIGNATURE].string_value if _SIGNATURE in struct.fields else ""
     if not signature:
         return decode(struct)
@@ -124,7 +124,7 @@ def _decode_struct(struct: struct_pb2.Struct) -> Any:  # noqa: ANN401
     raise ValueError(message)
 
 
-def _encode(value: Any) -> struct_pb2.Value:  # noqa: ANN401
+def _encode(value: Any) -> struct_pb2.Value:
     match value:
         case None:
             return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)

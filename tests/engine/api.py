@@ -54,7 +54,7 @@ def main(images: Path) -> None:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    print(f"http://{host}:{port}", flush=True)  # noqa: T201  read by the fixture
+    print(f"http://{host}:{port}", flush=True)
     sys.stdin.read()
     server.stop()
 

@@ -3,9 +3,9 @@
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import pytest
@@ -23,11 +23,10 @@ class Cloud:
         self.endpoint = endpoint
         self._clients: dict[str, Any] = {}
 
-    def client(self, service: str) -> Any:  # noqa: ANN401  each service has a type of its own
+    def client(self, service: str) -> Any:
         """A client of the API, behind Pulumi's back."""
         if service not in self._clients:
-            make: Callable[..., object] = boto3.client  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-            self._clients[service] = make(
+            self._clients[service] = cast("Any", boto3).client(
                 service,
                 endpoint_url=self.endpoint,
                 region_name=REGION,

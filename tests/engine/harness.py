@@ -4,6 +4,7 @@ An `Outcome` holds what the engine's event log says, not what the screen shows: 
 something happened to, `"Instance web": "replace"`.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -67,7 +68,7 @@ def read_events(path: Path, *, refresh: bool) -> tuple[dict[str, str], dict[str,
             continue
         metadata = found["metadata"]
         operation = str(metadata["op"])
-        resource = metadata.get("new") or metadata.get("old") or {}
+        resource: dict[str, Any] = metadata.get("new") or metadata.get("old") or {}
         if operation in UNCHANGED or not resource.get("custom"):
             continue  # a component is what its resources are
         name = short_name(metadata["urn"])
@@ -87,7 +88,7 @@ class Workspace:
         self._logs.mkdir(parents=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._name = name
-        self._runs = 0
+        self._runs = itertools.count(1)
         ours = home.environment(pulumi_home, self._state, endpoint)
         self.environment = home.complete({**ours, "PULUMI_DEBUG_COMMANDS": "true"})
         if not (folder / "Pulumi.yaml").exists():
@@ -139,8 +140,7 @@ class Workspace:
         )
 
     def _run(self, command: str, *arguments: str) -> Outcome:
-        self._runs += 1
-        log = self._logs / f"{self._runs:02}-{command}.jsonl"
+        log = self._logs / f"{next(self._runs):02}-{command}.jsonl"
         done = self.pulumi(command, *arguments, "--event-log", str(log), "--suppress-progress")
         changes: dict[str, str] = {}
         reasons: dict[str, list[str]] = {}
@@ -164,19 +164,19 @@ class Workspace:
         """Types of the resources that an engine is at work on, as its state says now."""
         path = self._state / ".pulumi" / "stacks" / self._name / f"{stack}.json"
         try:
-            checkpoint = json.loads(path.read_text())["checkpoint"]["latest"]
-        except (OSError, ValueError):
+            checkpoint: dict[str, Any] = json.loads(path.read_text())["checkpoint"]["latest"]
+        except (OSError, TypeError, ValueError):
             return []  # not there yet, or half written
-        operations = (checkpoint or {}).get("pending_operations") or []
+        operations: list[dict[str, Any]] = checkpoint.get("pending_operations") or []
         return [operation["resource"]["type"] for operation in operations]
 
     def refresh(self) -> Outcome:
         """`pulumi refresh`."""
         return self._run("refresh", "--yes", "--skip-preview")
 
-    def destroy(self) -> Outcome:
-        """`pulumi destroy`."""
-        return self._run("destroy", "--yes", "--skip-preview")
+    def destroy(self, *, preview: bool = False) -> Outcome:
+        """`pulumi destroy`. The preview before it is where a protected resource stops it."""
+        return self._run("destroy", "--yes", *([] if preview else ["--skip-preview"]))
 
     def must(self, outcome: Outcome) -> Outcome:
         """The outcome, which must be a success."""

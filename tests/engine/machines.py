@@ -15,7 +15,7 @@ POLL = 0.1  # seconds
 class Machines:
     """Answers for every machine of a cloud, until it is ended."""
 
-    def __init__(self, ec2: Any, dynamodb: Any) -> None:  # noqa: ANN401  boto3's clients
+    def __init__(self, ec2: Any, dynamodb: Any) -> None:
         self._ec2 = ec2
         self._dynamodb = dynamodb
         self._ended = threading.Event()

@@ -123,7 +123,7 @@ def test_values_survive_the_wire() -> None:
 
 
 @pytest.mark.parametrize("user_data_replaces", [True, False])
-def test_user_data_replaces_an_instance_only_when_told_to(user_data_replaces: bool) -> None:  # noqa: FBT001
+def test_user_data_replaces_an_instance_only_when_told_to(user_data_replaces: bool) -> None:
     instance = TYPES["aws:ec2/instance:Instance"]
     change = Change("userData", Kind.UPDATE, replaces=False)
     inputs = {"userDataReplaceOnChange": user_data_replaces}

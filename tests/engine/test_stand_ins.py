@@ -1,6 +1,8 @@
 """The stand-in plugins by real Pulumi and tiny programs."""
 
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +53,7 @@ def test_what_is_not_known_is_refused_in_one_sentence(
 
 
 def test_an_unknown_function_is_one_clear_error(workspace: Workspace) -> None:
-    workspace.program('aws.ec2.get_vpc(default=True)\n')
+    workspace.program("aws.ec2.get_vpc(default=True)\n")
     failed = workspace.preview()
     assert failed.exit_code != 0
     assert "does not know function aws:ec2/getVpc:getVpc; known are" in failed.output
@@ -81,7 +83,7 @@ def test_a_users_error_has_no_traceback_and_a_defect_has_the_programs_own_lines(
     assert failed.exit_code != 0
     assert "error: zones is 9; allowed are 2 to 6" in failed.errors
     assert "Traceback" not in failed.output
-    workspace.program('def deep():\n    return 1 / 0\ndeep()\n')
+    workspace.program("def deep():\n    return 1 / 0\ndeep()\n")
     failed = workspace.preview()
     assert "ZeroDivisionError: division by zero" in failed.errors
     assert "in deep" in failed.errors
@@ -91,8 +93,6 @@ def test_a_users_error_has_no_traceback_and_a_defect_has_the_programs_own_lines(
 def test_the_program_runs_in_the_virtualenv_that_the_project_names(workspace: Workspace) -> None:
     workspace.program("import sys\npulumi.export('prefix', sys.prefix)\n")
     workspace.must(workspace.up())
-    import sys
-
     assert workspace.outputs()["prefix"] == sys.prefix
     settings = workspace.folder / "Pulumi.yaml"
     settings.write_text(settings.read_text().replace(sys.prefix, "no-such-venv"))
@@ -173,9 +173,7 @@ def test_default_tags_are_under_the_resources_own(workspace: Workspace, cloud: C
 
 
 def test_names_are_made_once_and_kept(workspace: Workspace) -> None:
-    workspace.program(
-        'bucket = aws.s3.Bucket("Programs")\npulumi.export("name", bucket.bucket)\n'
-    )
+    workspace.program('bucket = aws.s3.Bucket("Programs")\npulumi.export("name", bucket.bucket)\n')
     workspace.must(workspace.up())
     name = workspace.outputs()["name"]
     assert name.startswith("programs-")
@@ -185,7 +183,10 @@ def test_names_are_made_once_and_kept(workspace: Workspace) -> None:
 
 
 def test_a_replaced_resource_with_a_fixed_name_is_deleted_first(workspace: Workspace) -> None:
-    group = 'vpc = aws.ec2.Vpc("net", cidr_block="10.7.0.0/16")\naws.ec2.SecurityGroup("web", vpc_id=vpc.id, {})\n'
+    group = (
+        'vpc = aws.ec2.Vpc("net", cidr_block="10.7.0.0/16")\n'
+        'aws.ec2.SecurityGroup("web", vpc_id=vpc.id, {})\n'
+    )
     workspace.program(group.format('name="web", description="one"'))
     workspace.must(workspace.up())
     workspace.program(group.format('name="web", description="two"'))
@@ -232,7 +233,7 @@ def test_the_plugins_end_with_the_engine_and_end_what_they_started(workspace: Wo
         time.sleep(0.05)
     engine.kill()
     engine.wait()
-    process = workspace.folder.__class__("/proc", record.read_text().strip())
+    process = Path("/proc", record.read_text().strip())
     while process.exists():
         assert time.monotonic() < deadline, "the command outlives the engine"
         time.sleep(0.05)
@@ -256,5 +257,3 @@ def test_what_is_already_there_can_be_taken_over(
     workspace.must(workspace.up())
     assert workspace.outputs()["cidr"] == "10.8.0.0/16"
     assert cidrs(cloud) == {"10.8.0.0/16"}
-
-

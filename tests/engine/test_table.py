@@ -50,7 +50,7 @@ NEVER_SET: dict[str, set[str]] = {
 """Outputs that the stand-in does not give: of features that the lab has not."""
 
 
-def sdk_class(token: str) -> Any:  # noqa: ANN401  the SDK's own class
+def sdk_class(token: str) -> Any:
     _, module, name = token.split(":")
     return getattr(importlib.import_module(f"pulumi_aws.{module.split('/')[0]}"), name)
 

@@ -71,7 +71,7 @@ class Ec2Resource(AwsResource):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002, ARG002
+        call: Call,  # noqa: ARG002
     ) -> None:
         """Tags are all that most EC2 types can change."""
         if "tagsAll" in changed:

@@ -123,7 +123,7 @@ def tag_map(tags: list[dict[str, str]] | None) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in tags or [] if not tag["Key"].startswith("aws:")}
 
 
-def only(items: list[Any], what: str) -> Any:  # noqa: ANN401
+def only(items: list[Any], what: str) -> Any:
     """The one item of a describe call. Raises Gone for none."""
     if not items:
         raise Gone(what)

@@ -184,7 +184,7 @@ class Table(AwsResource):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002, ARG002
+        call: Call,  # noqa: ARG002
     ) -> None:
         request: dict[str, Any] = {}
         if changed & {"billingMode", "readCapacity", "writeCapacity"}:

@@ -69,7 +69,7 @@ class Eip(Ec2Resource):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002
+        call: Call,
     ) -> None:
         if changed & {"instance", "networkInterface", "associateWithPrivateIp"}:
             self.settle(id, inputs, call)
@@ -235,7 +235,7 @@ class VpcEndpoint(Ec2Resource):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002
+        call: Call,
     ) -> None:
         parameters: dict[str, object] = {}
         for name, noun in (

@@ -11,7 +11,7 @@ from lab.engine.schema import Properties, Property, same_json
 from lab.engine.values import Props
 
 
-def _policy_text(document: Any) -> str:  # noqa: ANN401  boto3 gives it as text or already read
+def _policy_text(document: Any) -> str:
     if isinstance(document, str):
         return urllib.parse.unquote(document) if document.startswith("%") else document
     return json.dumps(document)
@@ -76,7 +76,7 @@ class Role(_Iam):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002, ARG002
+        call: Call,  # noqa: ARG002
     ) -> None:
         if "assumeRolePolicy" in changed:
             self.iam.update_assume_role_policy(
@@ -145,7 +145,7 @@ class RolePolicy(_Iam):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002, ARG002
+        call: Call,  # noqa: ARG002
     ) -> None:
         if "policy" in changed:
             self._put(inputs)
@@ -223,7 +223,7 @@ class InstanceProfile(_Iam):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002
+        call: Call,
     ) -> None:
         if "role" in changed:
             self._remove_role(id, state)

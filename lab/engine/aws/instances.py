@@ -250,7 +250,9 @@ class Instance(Ec2Resource):
             "publicIp": instance.get("PublicIpAddress") or "",
             "publicDns": instance.get("PublicDnsName") or "",
             "subnetId": instance.get("SubnetId") or "",
-            "vpcSecurityGroupIds": sorted(group["GroupId"] for group in interface.get("Groups", [])),
+            "vpcSecurityGroupIds": sorted(
+                group["GroupId"] for group in interface.get("Groups", [])
+            ),
             "arn": self.cloud.arn("ec2", f"instance/{id}"),
             "instanceState": instance["State"]["Name"],
             "primaryNetworkInterfaceId": interface.get("NetworkInterfaceId") or "",
@@ -267,7 +269,7 @@ class Instance(Ec2Resource):
             found["userData"] = base64.b64decode(user_data).decode("utf-8", "replace")
         return found
 
-    def _attribute(self, id: str, name: str) -> Any:  # noqa: A002, ANN401
+    def _attribute(self, id: str, name: str) -> Any:  # noqa: A002
         response = self.ec2.describe_instance_attribute(InstanceId=id, Attribute=name)
         return (response.get(name[0].upper() + name[1:]) or {}).get("Value")
 
@@ -312,7 +314,7 @@ class Instance(Ec2Resource):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002
+        call: Call,
     ) -> None:
         if changed & NEED_A_STOP:
             self._change_stopped(id, inputs, changed, call)

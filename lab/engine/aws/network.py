@@ -90,7 +90,7 @@ class Vpc(Ec2Resource):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002
+        call: Call,
     ) -> None:
         self._set_dns(id, inputs, changed)
         super().update(id, state, inputs, changed, call)
@@ -150,7 +150,7 @@ class Subnet(Ec2Resource):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002
+        call: Call,
     ) -> None:
         if "mapPublicIpOnLaunch" in changed:
             self._map_public(id, inputs)
@@ -193,7 +193,7 @@ class InternetGateway(Ec2Resource):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002
+        call: Call,
     ) -> None:
         if "vpcId" in changed:
             if state.get("vpcId"):
@@ -296,7 +296,7 @@ class Route(Ec2Resource):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002, ARG002
+        call: Call,  # noqa: ARG002
     ) -> None:
         if changed & set(TARGETS):
             self.ec2.replace_route(
@@ -343,7 +343,7 @@ class RouteTableAssociation(Ec2Resource):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002, ARG002
+        call: Call,  # noqa: ARG002
     ) -> None:
         if "routeTableId" in changed:
             self.ec2.replace_route_table_association(

@@ -106,7 +106,7 @@ class Zone(_Route53):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002, ARG002
+        call: Call,  # noqa: ARG002
     ) -> None:
         if "comment" in changed:
             self.route53.update_hosted_zone_comment(Id=id, Comment=inputs["comment"])
@@ -209,7 +209,7 @@ class Record(_Route53):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002, ARG002
+        call: Call,  # noqa: ARG002
     ) -> None:
         if "type" in changed:
             self._change("DELETE", state)

@@ -92,7 +92,7 @@ class Bucket(_S3):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002, ARG002
+        call: Call,
     ) -> None:
         if "tagsAll" in changed:
             self.settle(id, inputs, call)
@@ -128,7 +128,7 @@ class _BucketSetting(_S3):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002, ARG002
+        call: Call,  # noqa: ARG002
     ) -> None:
         self.put(id, inputs)
 
@@ -396,7 +396,7 @@ class BucketObjectv2(_S3):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002, ARG002
+        call: Call,  # noqa: ARG002
     ) -> None:
         if changed - {"tags", "tagsAll", "forceDestroy"}:
             self._upload(inputs)

@@ -93,7 +93,7 @@ class SecurityGroup(Ec2Resource):
         def deleted() -> bool:
             try:
                 self.ec2.delete_security_group(GroupId=id)
-            except Exception as error:  # noqa: BLE001  only one of the API's codes is a reason to wait
+            except Exception as error:
                 if "DependencyViolation" in str(error):
                     return False
                 raise
@@ -142,7 +142,12 @@ class DefaultSecurityGroup(SecurityGroup):
         }
 
     def update(
-        self, id: str, state: Props, inputs: Props, changed: set[str], call: Call  # noqa: A002
+        self,
+        id: str,
+        state: Props,
+        inputs: Props,
+        changed: set[str],
+        call: Call,
     ) -> None:
         if changed & {"ingress", "egress"}:
             self.revoke_all(id)
@@ -243,7 +248,7 @@ class _Rule(Ec2Resource):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002
+        call: Call,
     ) -> None:
         if changed - {"tags", "tagsAll"}:
             names = {

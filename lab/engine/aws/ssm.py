@@ -106,7 +106,7 @@ class Parameter(AwsResource):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002, ARG002
+        call: Call,  # noqa: ARG002
     ) -> None:
         if changed - {"overwrite", "tags", "tagsAll"}:
             self._put(inputs, Overwrite=True)

@@ -83,7 +83,7 @@ class Volume(Ec2Resource):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002
+        call: Call,
     ) -> None:
         changes = {name: inputs[name] for name in CAN_CHANGE if name in changed and name in inputs}
         if changes:

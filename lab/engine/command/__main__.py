@@ -147,7 +147,7 @@ class Command(Resource):
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: A002
+        call: Call,
     ) -> None:
         command = inputs.get("update") or inputs.get("create")
         if command and changed:
