@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from hosts.base import aws, services
 from hosts.base.agent import Context, Health, in_background
-from hosts.base.lease import DynamoTable, Lease, Times, boottime
+from hosts.base.lease import Lease, Times, boottime
+from hosts.base.lease_table import DynamoTable
 from hosts.base.parameters import FOLDER
 from hosts.load_balancer.claim_address import Claim, ElasticAddresses
 from hosts.load_balancer.options import Options

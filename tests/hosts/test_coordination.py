@@ -9,8 +9,9 @@ from botocore.config import Config
 from moto import mock_aws
 
 from hosts.base.coordination import Coordination, GoneError, UnreachableError
-from hosts.base.lease import DynamoTable, Lease, Record, Times
+from hosts.base.lease import Lease, Record, Times
 from hosts.base.lease import UnreachableError as LeaseUnreachableError
+from hosts.base.lease_table import DynamoTable
 from tests.hosts.fakes import Clock
 
 TABLE = "coordination"
