@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.request import urlopen
@@ -65,7 +66,7 @@ class Site:
         self._api = api
         self._config = scratch / "Pulumi.lab.yaml"
 
-    @property
+    @cached_property
     def url(self) -> str:
         return self._pulumi("stack", "output", "url", "--stack", "lab").stdout.strip()
 

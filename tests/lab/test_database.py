@@ -67,8 +67,7 @@ def test_the_replica_refuses_writes_from_every_account(site: Site, account: str)
     password = site.secret(f"/site/lab/database/{account}-password")
     said = site.run(source, "python3", "-c", program, given=password)
     assert said.startswith("refused"), said
-    reason = "read-only" if account == "application" else "command denied"
-    assert reason in said, said
+    assert "read-only" in said, said
 
 
 def test_the_replica_refuses_writes_from_its_own_administrator(site: Site) -> None:
@@ -86,10 +85,11 @@ def test_only_the_primary_is_writable(site: Site, variable: str) -> None:
 
 
 def test_connections_without_tls_are_refused(site: Site) -> None:
-    program = WRITE.format(host="127.0.0.1", user="application").replace(
-        'ssl={"check_hostname": False}', "ssl_disabled=True"
+    with_tls = WRITE.format(host="127.0.0.1", user="application").replace(
+        "INSERT", "EXPLAIN INSERT"
     )
+    without = with_tls.replace('ssl={"check_hostname": False}', "ssl_disabled=True")
     password = site.secret("/site/lab/database/application-password")
-    said = site.run("app-server-1", "python3", "-c", program, given=password)
-    assert said.startswith("refused"), said
-    assert "secure transport" in said.lower(), said
+    assert site.run("app-server-1", "python3", "-c", with_tls, given=password) == "written\n"
+    said = site.run("app-server-1", "python3", "-c", without, given=password)
+    assert "Access denied" in said, said
