@@ -180,7 +180,8 @@ def other_lab() -> str | None:
     if running():
         return None
     try:
-        with _claimed():
+        # One that is just going down is not in the way.
+        with _claimed(patience=1):
             return None
     except UserError:
         return _claimant()
