@@ -209,11 +209,18 @@ def record(
     return recording
 
 
-def site(given: Mapping[str, object] | None = None, **options: Any) -> Recording:
-    """Runs the whole program with these settings, by key, over the defaults of Pulumi.yaml."""
+def site(
+    given: Mapping[str, object] | None = None,
+    more: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Recording:
+    """Runs the whole program with these settings, by key, over the defaults of Pulumi.yaml.
+
+    `more` is configuration of others: `aws:profile`.
+    """
     config = {f"site:{key}": _text(value) for key, value in (given or {}).items()}
     main = str(PROJECT / "__main__.py")
-    return record(lambda: runpy.run_path(main), defaults() | config, **options)
+    return record(lambda: runpy.run_path(main), {**defaults(), **config, **(more or {})}, **options)
 
 
 def with_app(given: Mapping[str, object], folder: Path) -> dict[str, object]:

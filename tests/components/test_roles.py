@@ -32,7 +32,7 @@ def site(an_app: Path) -> Recording:
     """Two replicas and three application servers of two processes."""
     servers = {"count": 3, "workers": 2, "threads": 8}
     given = {"appServers": servers, "database": {"replicas": 2}}
-    return recorder.site(recorder.with_app(given, an_app))
+    return recorder.site(recorder.with_app(given, an_app), {"aws:profile": "operator"})
 
 
 def test_there_are_as_many_machines_as_the_settings_say(site: Recording) -> None:
@@ -197,6 +197,7 @@ def test_a_machine_is_waited_for_and_drained_by_the_operators_commands(site: Rec
         "SITE_INSTANCE": machine,
         "SITE_READY_WITHIN": "900",
         "SITE_DRAIN_WITHIN": "120",
+        "AWS_PROFILE": "operator",
     }
 
 

@@ -1,5 +1,6 @@
 """What must hold whatever the settings: every stack file's, and some that nobody thought of."""
 
+import ast
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,17 @@ def record(an_app: Path) -> Record:
         return recorder.site(recorder.with_app(given, an_app), stack=stack)
 
     return made
+
+
+@pytest.mark.parametrize("folder", ["components", "hosts"])
+def test_the_program_knows_neither_the_lab_nor_the_tests_nor_the_scripts(folder: str) -> None:
+    sources = sorted((recorder.PROJECT / folder).rglob("*.py"))
+    assert len(sources) > 10
+    for source in sources:
+        for node in ast.walk(ast.parse(source.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.partition(".")[0] for name in names} & {"lab", "tests", "scripts"}
 
 
 def test_the_stack_files_are_those_that_the_readme_names() -> None:
