@@ -1,6 +1,7 @@
 """The lab's own part of its API, for its command line and tests: `/lab/...`."""
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, cast, get_args
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -24,7 +25,7 @@ class Control:
     def __init__(self, reconciler: Reconciler) -> None:
         self._reconciler = reconciler
         self._routes: dict[tuple[str, str], Callable[[dict[str, Any]], object]] = {
-            ("GET", "/lab/ready"): lambda _: {"ready": True},
+            ("GET", "/lab/ready"): lambda _: {"pid": os.getpid()},
             ("GET", "/lab/status"): lambda _: self._status(),
             ("POST", "/lab/partition"): self._partition,
             ("POST", "/lab/heal"): self._heal,

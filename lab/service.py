@@ -112,8 +112,9 @@ def start() -> Running:
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         with contextlib.suppress(UserError, OSError):
-            get("ready")
-            return Running(daemon.pid, port)
+            # Another lab may have come first, and answers at the same port.
+            if get("ready").get("pid") == daemon.pid:
+                return Running(daemon.pid, port)
         if daemon.poll() is not None or time.monotonic() > deadline:
             _end(daemon.pid)
             said = paths.daemon_log().read_text(errors="replace").strip().splitlines()
