@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.picture import Machine, PictureError, Picture, read
+from scripts.picture import Machine, Picture, PictureError, read
 
 TITLES = {
     "load-balancer": "load balancers (HAProxy)",

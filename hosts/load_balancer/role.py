@@ -17,7 +17,7 @@ LOOP = 1.0
 TIMES = Times(lease=4.0, margin=1.0, gap=2.5)
 HANDOVER = 4.0
 """Seconds that a drain waits for another load balancer to take the address."""
-FIRST_SERVER = 15.0
+FIRST_SERVER = 300.0
 """Seconds for which readiness waits for an application server: the site is to be served when
 the machine is ready, but a load balancer without any is still one."""
 
