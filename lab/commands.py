@@ -16,6 +16,7 @@ from lab.usererror import UserError
 
 Command = Callable[[Stack, Namespace], int]
 
+_UNASKED = ["--yes", "--skip-preview", "--suppress-outputs"]
 _JOURNAL = "/var/log/journal"
 _SHELL = ["bash", "--login"]
 # A terminal of the machine's own, which knows of none on the user's.
@@ -159,7 +160,10 @@ def _ready(stack: Stack) -> None:
 
 def _deploy(stack: Stack, rest: list[str]) -> int:
     started = time.monotonic()
-    if result := stack.run("up", "--yes", "--skip-preview", "--suppress-outputs", *rest):
+    if stack.interrupted():
+        terminal.say("The last update was cut short: asking AWS what became of it.")
+        stack.run("refresh", *_UNASKED, "--clear-pending-creates")
+    if result := stack.run("up", *_UNASKED, *rest):
         terminal.complain(
             "The site is not as it should be; Pulumi's reason is above. "
             "`make logs NAME=...` shows a machine's journal, `make up` goes on from here."

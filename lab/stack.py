@@ -111,6 +111,13 @@ class Stack:
             msg = f"Stack {self.name} cannot be made: {self._reason(answer.stderr)}"
             raise UserError(msg)
 
+    def interrupted(self) -> bool:
+        """Whether an engine died at work, so that the state does not know what became of it."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            (state,) = (paths.backend() / ".pulumi/stacks").rglob(f"{self.name}.json")
+            return bool(json.loads(state.read_text())["checkpoint"]["latest"]["pending_operations"])
+        return False
+
     def _ask(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [self.pulumi(), "--non-interactive", "--color=never", *arguments]
         return subprocess.run(

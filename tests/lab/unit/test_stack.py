@@ -68,3 +68,21 @@ def test_the_lock_of_an_engine_that_died_is_taken_away_and_no_other() -> None:
     Stack("lab").select()
 
     assert sorted(lock.stem for lock in locks.iterdir()) == ["alive", "odd"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"checkpoint": {"latest": {"pending_operations": [{"type": "creating"}]}}}, True),
+        ({"checkpoint": {"latest": {"pending_operations": []}}}, False),
+        ({"checkpoint": {"latest": {}}}, False),
+        ({"checkpoint": {"latest": None}}, False),
+        (None, False),
+    ],
+)
+def test_a_state_tells_of_an_engine_that_died_at_work(content: object, *, expected: bool) -> None:
+    stack = paths.backend() / ".pulumi/stacks/site"
+    stack.mkdir(parents=True)
+    if content is not None:
+        (stack / "lab.json").write_text(json.dumps(content))
+    assert Stack("lab").interrupted() is expected
