@@ -52,7 +52,12 @@ def _version(path: Path) -> tuple[int, int, int] | None:
     environment = {**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"}
     try:
         answer = subprocess.run(
-            [path, "version"], env=environment, capture_output=True, text=True, timeout=30
+            [path, "version"],
+            check=False,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -106,7 +106,7 @@ def foreign(names: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
 
 
 def complete(ours: Mapping[str, str], base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """A whole environment: `base` (this process's by default) with `ours` in place of the user's."""
+    """A whole environment: `base` (this process's own) with `ours` in place of the user's."""
     start = os.environ if base is None else base
     unwanted = set(foreign(start, ours))
     return {**{key: value for key, value in start.items() if key not in unwanted}, **ours}

@@ -1,8 +1,8 @@
 """Runs a Pulumi program: started by the language host with the Python of the project's virtualenv.
 
-Like Pulumi's own pulumi-language-python-exec, but that a RunError is the one sentence shown: Pulumi's
-is followed by one about an exit code. It imports nothing of this project, since the program's
-virtualenv need not have it on its path.
+Like Pulumi's own pulumi-language-python-exec, but that a RunError is the one sentence shown:
+Pulumi's is followed by one about an exit code. It imports nothing of this project, since the
+program's virtualenv need not have it on its path.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
     )
     program = Path(args.program).resolve()
     sys.argv = [args.program, *args.arguments]
-    # asyncio complains of tasks that an error leaves behind; Pulumi's programs leave them by design.
+    # asyncio complains of tasks that an error leaves behind; Pulumi's leave them by design.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

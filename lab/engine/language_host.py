@@ -173,10 +173,12 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         still_open = 2
         while still_open:
             name, chunk = output.get()
-            if chunk:
-                yield language_pb2.RunPluginResponse(**{name: chunk})
-            else:
+            if not chunk:
                 still_open -= 1
+            elif name == "stdout":
+                yield language_pb2.RunPluginResponse(stdout=chunk)
+            else:
+                yield language_pb2.RunPluginResponse(stderr=chunk)
         self._running.discard(process)
         yield language_pb2.RunPluginResponse(exitcode=process.wait())
 

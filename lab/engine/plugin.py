@@ -5,6 +5,9 @@ is here: unknown types, check, diff, previews, errors in one sentence, the engin
 plugin's end when the engine ends.
 """
 
+# ruff: noqa: ARG002  the interface gives every type more than it needs
+
+import contextlib
 import os
 import select
 import signal
@@ -69,15 +72,15 @@ class Resource(ABC):
         """Derived inputs, such as tagsAll."""
         return inputs
 
-    def validate(self, inputs: Props) -> list[Failure]:  # noqa: ARG002
+    def validate(self, inputs: Props) -> list[Failure]:
         """What is wrong beyond single properties."""
         return []
 
-    def replaces(self, change: Change, inputs: Props) -> bool:  # noqa: ARG002
+    def replaces(self, change: Change, inputs: Props) -> bool:
         """Whether this change needs a new resource."""
         return change.replaces
 
-    def unsettled(self, changed: set[str]) -> tuple[str, ...]:  # noqa: ARG002
+    def unsettled(self, changed: set[str]) -> tuple[str, ...]:
         """Outputs that an update of those inputs makes unknown."""
         return ()
 
@@ -85,16 +88,16 @@ class Resource(ABC):
     def create(self, inputs: Props, call: Call) -> str:
         """Make it; its id."""
 
-    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, B027
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:  # noqa: B027
         """What is left to do or to wait for once it exists and has an id."""
 
     @abstractmethod
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
+    def read(self, resource_id: str, state: Props) -> Props:
         """Its properties as they are. Raises Gone."""
 
     def update(  # noqa: B027
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
@@ -103,7 +106,7 @@ class Resource(ABC):
         """Change it in place."""
 
     @abstractmethod
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
         """Unmake it. Raises Gone when it is not there."""
 
 
@@ -181,7 +184,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.ProviderHandshakeResponse()
 
     @_answers
-    def GetPluginInfo(self, request: Any) -> Any:  # noqa: N802, ARG002
+    def GetPluginInfo(self, request: Any) -> Any:  # noqa: N802
         return plugin_pb2.PluginInfo(version=self.plugin.version)
 
     @_answers
@@ -194,7 +197,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         raise NotImplementedError
 
     @_answers
-    def GetSchema(self, request: Any) -> Any:  # noqa: N802, ARG002
+    def GetSchema(self, request: Any) -> Any:  # noqa: N802
         return provider_pb2.GetSchemaResponse(
             schema=f'{{"name": "{self.plugin.name}", "version": "{self.plugin.version}"}}'
         )
@@ -223,7 +226,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         )
 
     @_answers
-    def Cancel(self, request: Any) -> Any:  # noqa: N802, ARG002
+    def Cancel(self, request: Any) -> Any:  # noqa: N802
         self.plugin.cancel()
         return empty_pb2.Empty()
 
@@ -233,7 +236,9 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         if function is None:
             raise PluginError(self._not_known("function", request.tok, self.plugin.functions))
         found = self._run(function, decode(request.args))
-        return provider_pb2.InvokeResponse(**{"return": encode(found)})
+        response = provider_pb2.InvokeResponse()
+        getattr(response, "return").CopyFrom(encode(found))  # a word that Python keeps for itself
+        return response
 
     # ---- resources
 
@@ -265,7 +270,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         replacing = [change for change in changes if kind.replaces(change, new)]
         details = {
             change.path: provider_pb2.PropertyDiff(
-                kind=change.kind.value + (1 if change in replacing else 0), inputDiff=True
+                kind=_kind(change, replaces=change in replacing), inputDiff=True
             )
             for change in changes
         }
@@ -340,10 +345,8 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def Delete(self, request: Any) -> Any:  # noqa: N802
         kind = self._type(request.urn)
         state = {**decode(request.old_inputs), **decode(request.properties)}
-        try:
+        with contextlib.suppress(Gone):
             self._run(kind.delete, request.id, state, self._call(request.urn))
-        except Gone:
-            pass
         return empty_pb2.Empty()
 
     # ---- helpers
@@ -396,6 +399,10 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
                 severity=engine_pb2.INFO, message=message, urn=urn, ephemeral=True
             )
         )
+
+
+def _kind(change: Change, *, replaces: bool) -> Any:
+    return change.kind.value + (1 if replaces else 0)  # the protocol's numbers
 
 
 def _stays(kind: Resource, key: str) -> bool:

@@ -129,7 +129,7 @@ def _with_defaults(properties: Properties, inputs: Props) -> Props:
 
 
 def find_failures(plugin: str, token: str, properties: Properties, inputs: Props) -> list[Failure]:
-    """Properties that are not known, required ones that are missing, values that are not allowed."""
+    """Properties that are not known or are missing, and values that are not allowed."""
     return list(_failures(plugin, token, properties, inputs, ""))
 
 
@@ -222,7 +222,7 @@ def _sorted(items: list[Any]) -> list[str]:
 
 
 def overlay(properties: Properties, inputs: Props, found: Props) -> Props:
-    """The inputs as reality has them: what a refresh finds changed, and nothing that was not set."""
+    """The inputs as reality has them: what a refresh finds changed of what was set."""
     result = dict(inputs)
     for key, before in inputs.items():
         if key.startswith("__") or key not in found:

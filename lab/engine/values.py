@@ -14,7 +14,7 @@ Props: TypeAlias = dict[str, Any]
 """A resource's inputs or state, as plain Python values."""
 
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
-_SECRET = "1b47061264138c4ac30d75fd1eb44270"
+_SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105  a kind of value
 _OUTPUT = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
 _ASSET = "c44067f5952c0a294b673a41bacd8c17"
 _ARCHIVE = "0def7320c3a5731c473e5ecbe6d01bc7"
@@ -124,7 +124,7 @@ def _decode_struct(struct: struct_pb2.Struct) -> Any:
     raise ValueError(message)
 
 
-def _encode(value: Any) -> struct_pb2.Value:
+def _encode(value: Any) -> struct_pb2.Value:  # noqa: PLR0911  one for each kind
     match value:
         case None:
             return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)

@@ -1,7 +1,7 @@
 """Runs the real `pulumi` on a project in a folder of its own, and tells what it did.
 
-An `Outcome` holds what the engine's event log says, not what the screen shows: for each resource that
-something happened to, `"Instance web": "replace"`.
+An `Outcome` holds what the engine's event log says, not what the screen shows: for each resource
+that something happened to, `"Instance web": "replace"`.
 """
 
 import itertools
@@ -71,6 +71,8 @@ def read_events(path: Path, *, refresh: bool) -> tuple[dict[str, str], dict[str,
         resource: dict[str, Any] = metadata.get("new") or metadata.get("old") or {}
         if operation in UNCHANGED or not resource.get("custom"):
             continue  # a component is what its resources are
+        if metadata["type"].startswith("pulumi:providers:"):
+            continue
         name = short_name(metadata["urn"])
         changes[name] = "replace" if operation in REPLACING else operation
         if metadata.get("diffs"):
@@ -103,13 +105,14 @@ class Workspace:
 
     def program(self, body: str) -> None:
         """Make this the project's program."""
-        imports = "import json\nimport pulumi\nimport pulumi_aws as aws\nfrom pulumi_command import local\n"
-        self.write("__main__.py", imports + body)
+        imports = ["import pulumi", "import pulumi_aws as aws", "from pulumi_command import local"]
+        self.write("__main__.py", "\n".join([*imports, body]))
 
     def pulumi(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run any pulumi command."""
         return subprocess.run(
             ["pulumi", "--non-interactive", *arguments],
+            check=False,
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
@@ -201,7 +204,7 @@ class Workspace:
 
 
 def copy_project(target: Path) -> None:
-    """Copy the site's own program, with an application that needs no packages; link its virtualenv."""
+    """Copy the site's program with an application that needs no packages; link its virtualenv."""
     target.mkdir(parents=True)
     for name in ("components", "hosts", "scripts"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))

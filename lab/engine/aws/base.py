@@ -1,5 +1,7 @@
 """What the aws resource types have in common: the cloud, and tags as the real plugin keeps them."""
 
+# ruff: noqa: ARG002  the interface gives every type more than it needs
+
 from typing import ClassVar
 
 from lab.engine.aws.cloud import Client, Cloud, tag_list
@@ -31,7 +33,7 @@ class AwsResource(Resource):
         return {**inputs, "tagsAll": merged}
 
     def tags_found(self, tags: dict[str, str], state: Props) -> Props:
-        """`tags` and `tagsAll` of the tags that AWS has; the provider's defaults are not the resource's."""
+        """`tags` and `tagsAll` of the tags that AWS has; default tags are only in the latter."""
         own = state.get("tags", {})
         defaults = self.cloud.default_tags
         kept = {k: v for k, v in tags.items() if k in own or defaults.get(k) != v}
@@ -57,22 +59,22 @@ class Ec2Resource(AwsResource):
         tags = inputs.get("tagsAll")
         return [{"ResourceType": self.kind, "Tags": tag_list(tags)}] if tags else []
 
-    def retag(self, id: str, state: Props, inputs: Props) -> None:  # noqa: A002
+    def retag(self, resource_id: str, state: Props, inputs: Props) -> None:
         """Bring its tags to what the inputs say."""
         changed, removed = added_and_removed(state, inputs)
         if changed:
-            self.ec2.create_tags(Resources=[id], Tags=tag_list(changed))
+            self.ec2.create_tags(Resources=[resource_id], Tags=tag_list(changed))
         if removed:
-            self.ec2.delete_tags(Resources=[id], Tags=[{"Key": key} for key in removed])
+            self.ec2.delete_tags(Resources=[resource_id], Tags=[{"Key": key} for key in removed])
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: ARG002
+        call: Call,
     ) -> None:
         """Tags are all that most EC2 types can change."""
         if "tagsAll" in changed:
-            self.retag(id, state, inputs)
+            self.retag(resource_id, state, inputs)

@@ -63,8 +63,9 @@ class Cloud:
                     max_pool_connections=64,
                     s3={"addressing_style": "path"},
                 )
-                make = cast("Callable[..., Client]", boto3.client)
-                self._clients[service] = make(service, region_name=self.region, config=config)
+                self._clients[service] = cast("Any", boto3).client(
+                    service, region_name=self.region, config=config
+                )
             return self._clients[service]
 
     @property
@@ -128,6 +129,21 @@ def only(items: list[Any], what: str) -> Any:
     if not items:
         raise Gone(what)
     return items[0]
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """An object that may be missing."""
+    return cast("dict[str, Any]", value or {})
+
+
+def items(value: Any) -> list[Any]:
+    """A list that may be missing."""
+    return cast("list[Any]", value or [])
+
+
+def first(value: Any, condition: Callable[[Any], bool] = bool) -> dict[str, Any]:
+    """The first object of a list that may be missing, or an empty one."""
+    return mapping(next((item for item in items(value) if condition(item)), None))
 
 
 def given(inputs: Props, names: Mapping[str, str]) -> dict[str, Any]:

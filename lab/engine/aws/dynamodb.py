@@ -1,9 +1,11 @@
 """DynamoDB tables."""
 
+# ruff: noqa: ARG002  the interface gives every type more than it needs
+
 from typing import Any, ClassVar
 
 from lab.engine.aws.base import TAGS, AwsResource, added_and_removed
-from lab.engine.aws.cloud import Client, given, tag_list, tag_map, wait_until
+from lab.engine.aws.cloud import Client, given, mapping, tag_list, tag_map, wait_until
 from lab.engine.plugin import Call, Gone
 from lab.engine.schema import Failure, Properties, Property
 from lab.engine.values import Props
@@ -82,7 +84,7 @@ class Table(AwsResource):
         kind = {"SSEType": "KMS"} if encryption["enabled"] else {}
         return {"SSESpecification": {"Enabled": encryption["enabled"], **kind, **key}}
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         schema = [{"AttributeName": inputs["hashKey"], "KeyType": "HASH"}]
         if "rangeKey" in inputs:
             schema.append({"AttributeName": inputs["rangeKey"], "KeyType": "RANGE"})
@@ -107,46 +109,48 @@ class Table(AwsResource):
         )
         return str(inputs["name"])
 
-    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self._wait(id)
-        if (inputs.get("pointInTimeRecovery") or {}).get("enabled"):
-            self._set_recovery(id, inputs)
-        if (inputs.get("ttl") or {}).get("enabled"):
-            self._set_ttl(id, inputs["ttl"])
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:
+        self._wait(resource_id)
+        if mapping(inputs.get("pointInTimeRecovery")).get("enabled"):
+            self._set_recovery(resource_id, inputs)
+        if mapping(inputs.get("ttl")).get("enabled"):
+            self._set_ttl(resource_id, inputs["ttl"])
 
-    def _describe(self, id: str) -> dict[str, Any]:  # noqa: A002
-        return self.dynamodb.describe_table(TableName=id)["Table"]
+    def _describe(self, resource_id: str) -> dict[str, Any]:
+        return self.dynamodb.describe_table(TableName=resource_id)["Table"]
 
-    def _wait(self, id: str) -> None:  # noqa: A002
-        what = f"table {id} to be active"
-        wait_until(what, HALF_AN_HOUR, lambda: self._describe(id)["TableStatus"] == "ACTIVE")
+    def _wait(self, resource_id: str) -> None:
+        what = f"table {resource_id} to be active"
+        wait_until(
+            what, HALF_AN_HOUR, lambda: self._describe(resource_id)["TableStatus"] == "ACTIVE"
+        )
 
-    def _set_recovery(self, id: str, inputs: Props) -> None:  # noqa: A002
-        enabled = bool((inputs.get("pointInTimeRecovery") or {}).get("enabled"))
+    def _set_recovery(self, resource_id: str, inputs: Props) -> None:
+        enabled = bool(mapping(inputs.get("pointInTimeRecovery")).get("enabled"))
         self.dynamodb.update_continuous_backups(
-            TableName=id,
+            TableName=resource_id,
             PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": enabled},
         )
 
-    def _set_ttl(self, id: str, ttl: Props) -> None:  # noqa: A002
+    def _set_ttl(self, resource_id: str, ttl: Props) -> None:
         self.dynamodb.update_time_to_live(
-            TableName=id,
+            TableName=resource_id,
             TimeToLiveSpecification={
                 "AttributeName": ttl["attributeName"],
                 "Enabled": ttl["enabled"],
             },
         )
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        table = self._describe(id)
+    def read(self, resource_id: str, state: Props) -> Props:
+        table = self._describe(resource_id)
         keys = {item["KeyType"]: item["AttributeName"] for item in table["KeySchema"]}
-        backups = self.dynamodb.describe_continuous_backups(TableName=id)
+        backups = self.dynamodb.describe_continuous_backups(TableName=resource_id)
         recovery = backups["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
-        ttl = self.dynamodb.describe_time_to_live(TableName=id)["TimeToLiveDescription"]
-        encryption = table.get("SSEDescription") or {}
+        ttl = self.dynamodb.describe_time_to_live(TableName=resource_id)["TimeToLiveDescription"]
+        encryption = mapping(table.get("SSEDescription"))
         tags = self.dynamodb.list_tags_of_resource(ResourceArn=table["TableArn"])["Tags"]
-        throughput = table.get("ProvisionedThroughput") or {}
-        mode = (table.get("BillingModeSummary") or {}).get("BillingMode", "PROVISIONED")
+        throughput = mapping(table.get("ProvisionedThroughput"))
+        mode = mapping(table.get("BillingModeSummary")).get("BillingMode", "PROVISIONED")
         protected = bool(table.get("DeletionProtectionEnabled"))
         return {
             "attributes": [
@@ -167,7 +171,7 @@ class Table(AwsResource):
                 "enabled": encryption.get("Status") == "ENABLED",
                 **given(encryption, {"KMSMasterKeyArn": "kmsKeyArn"}),
             },
-            "tableClass": (table.get("TableClassSummary") or {}).get("TableClass", "STANDARD"),
+            "tableClass": mapping(table.get("TableClassSummary")).get("TableClass", "STANDARD"),
             "ttl": {
                 "enabled": ttl.get("TimeToLiveStatus") in ("ENABLED", "ENABLING"),
                 **given(ttl, {"AttributeName": "attributeName"}),
@@ -180,11 +184,11 @@ class Table(AwsResource):
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: ARG002
+        call: Call,
     ) -> None:
         request: dict[str, Any] = {}
         if changed & {"billingMode", "readCapacity", "writeCapacity"}:
@@ -197,12 +201,12 @@ class Table(AwsResource):
         if "tableClass" in changed:
             request["TableClass"] = inputs["tableClass"]
         if request:
-            self.dynamodb.update_table(TableName=id, **request)
-            self._wait(id)
+            self.dynamodb.update_table(TableName=resource_id, **request)
+            self._wait(resource_id)
         if "pointInTimeRecovery" in changed:
-            self._set_recovery(id, inputs)
+            self._set_recovery(resource_id, inputs)
         if "ttl" in changed:
-            self._set_ttl(id, inputs["ttl"])
+            self._set_ttl(resource_id, inputs["ttl"])
         if "tagsAll" in changed:
             added, removed = added_and_removed(state, inputs)
             if added:
@@ -210,14 +214,14 @@ class Table(AwsResource):
             if removed:
                 self.dynamodb.untag_resource(ResourceArn=state["arn"], TagKeys=removed)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self.dynamodb.delete_table(TableName=id)
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        self.dynamodb.delete_table(TableName=resource_id)
 
         def gone() -> bool:
             from botocore.exceptions import ClientError  # noqa: PLC0415
 
             try:
-                self._describe(id)
+                self._describe(resource_id)
             except ClientError as error:
                 if "ResourceNotFoundException" in str(error):
                     return True
@@ -226,7 +230,7 @@ class Table(AwsResource):
                 return True
             return False
 
-        wait_until(f"table {id} to be deleted", HALF_AN_HOUR, gone)
+        wait_until(f"table {resource_id} to be deleted", HALF_AN_HOUR, gone)
 
 
 TYPES = (Table,)

@@ -1,9 +1,11 @@
 """Elastic IPs, NAT gateways and VPC endpoints."""
 
+# ruff: noqa: ARG002  the interface gives every type more than it needs
+
 from typing import ClassVar
 
 from lab.engine.aws.base import TAGS, Ec2Resource
-from lab.engine.aws.cloud import given, only, tag_map, wait_until
+from lab.engine.aws.cloud import first, given, items, only, tag_map, wait_until
 from lab.engine.plugin import Call, Gone
 from lab.engine.schema import Change, Properties, Property, same_json
 from lab.engine.values import Props
@@ -26,7 +28,7 @@ class Eip(Ec2Resource):
     }
     outputs = ("allocationId", "arn", "associationId", "privateIp", "publicDns", "publicIp")
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         response = self.ec2.allocate_address(
             Domain=inputs.get("domain", "vpc"),
             TagSpecifications=self.specification(inputs),
@@ -34,7 +36,7 @@ class Eip(Ec2Resource):
         )
         return str(response["AllocationId"])
 
-    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:
         target = given(
             inputs,
             {
@@ -44,17 +46,19 @@ class Eip(Ec2Resource):
             },
         )
         if target:
-            self.ec2.associate_address(AllocationId=id, AllowReassociation=True, **target)
+            self.ec2.associate_address(AllocationId=resource_id, AllowReassociation=True, **target)
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        address = only(self.ec2.describe_addresses(AllocationIds=[id])["Addresses"], id)
+    def read(self, resource_id: str, state: Props) -> Props:
+        address = only(
+            self.ec2.describe_addresses(AllocationIds=[resource_id])["Addresses"], resource_id
+        )
         public = address["PublicIp"]
         return {
             "domain": address.get("Domain", "vpc"),
             "instance": address.get("InstanceId") or "",
             "networkInterface": address.get("NetworkInterfaceId") or "",
-            "allocationId": id,
-            "arn": self.cloud.arn("ec2", f"elastic-ip/{id}"),
+            "allocationId": resource_id,
+            "arn": self.cloud.arn("ec2", f"elastic-ip/{resource_id}"),
             "associationId": address.get("AssociationId") or "",
             "privateIp": address.get("PrivateIpAddress") or "",
             "publicIp": public,
@@ -65,21 +69,23 @@ class Eip(Ec2Resource):
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
         call: Call,
     ) -> None:
         if changed & {"instance", "networkInterface", "associateWithPrivateIp"}:
-            self.settle(id, inputs, call)
-        super().update(id, state, inputs, changed, call)
+            self.settle(resource_id, inputs, call)
+        super().update(resource_id, state, inputs, changed, call)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        address = only(self.ec2.describe_addresses(AllocationIds=[id])["Addresses"], id)
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        address = only(
+            self.ec2.describe_addresses(AllocationIds=[resource_id])["Addresses"], resource_id
+        )
         if address.get("AssociationId"):
             self.ec2.disassociate_address(AssociationId=address["AssociationId"])
-        self.ec2.release_address(AllocationId=id)
+        self.ec2.release_address(AllocationId=resource_id)
 
 
 class NatGateway(Ec2Resource):
@@ -98,7 +104,7 @@ class NatGateway(Ec2Resource):
     }
     outputs = ("associationId", "networkInterfaceId", "publicIp")
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         response = self.ec2.create_nat_gateway(
             SubnetId=inputs["subnetId"],
             ConnectivityType=inputs["connectivityType"],
@@ -107,20 +113,20 @@ class NatGateway(Ec2Resource):
         )
         return str(response["NatGateway"]["NatGatewayId"])
 
-    def _state(self, id: str) -> str:  # noqa: A002
-        found = self.ec2.describe_nat_gateways(NatGatewayIds=[id])["NatGateways"]
+    def _state(self, resource_id: str) -> str:
+        found = self.ec2.describe_nat_gateways(NatGatewayIds=[resource_id])["NatGateways"]
         return str(found[0]["State"]) if found else "deleted"
 
-    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
-        what = f"NAT gateway {id} to be available"
-        wait_until(what, 10 * MINUTES, lambda: self._state(id) != "pending")
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:
+        what = f"NAT gateway {resource_id} to be available"
+        wait_until(what, 10 * MINUTES, lambda: self._state(resource_id) != "pending")
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        found = self.ec2.describe_nat_gateways(NatGatewayIds=[id])["NatGateways"]
-        gateway = only(found, id)
+    def read(self, resource_id: str, state: Props) -> Props:
+        found = self.ec2.describe_nat_gateways(NatGatewayIds=[resource_id])["NatGateways"]
+        gateway = only(found, resource_id)
         if gateway["State"] in ("deleting", "deleted"):
-            raise Gone(id)
-        address = (gateway.get("NatGatewayAddresses") or [{}])[0]
+            raise Gone(resource_id)
+        address = first(gateway.get("NatGatewayAddresses"))
         return {
             "subnetId": gateway["SubnetId"],
             "allocationId": address.get("AllocationId"),
@@ -132,10 +138,10 @@ class NatGateway(Ec2Resource):
             **self.tags_found(tag_map(gateway.get("Tags")), state),
         }
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self.ec2.delete_nat_gateway(NatGatewayId=id)
-        what = f"NAT gateway {id} to be deleted"
-        wait_until(what, 30 * MINUTES, lambda: self._state(id) in ("deleted", "failed"))
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        self.ec2.delete_nat_gateway(NatGatewayId=resource_id)
+        what = f"NAT gateway {resource_id} to be deleted"
+        wait_until(what, 30 * MINUTES, lambda: self._state(resource_id) in ("deleted", "failed"))
 
 
 class VpcEndpoint(Ec2Resource):
@@ -175,7 +181,7 @@ class VpcEndpoint(Ec2Resource):
     def unsettled(self, changed: set[str]) -> tuple[str, ...]:
         return ("networkInterfaceIds",) if "subnetIds" in changed else ()
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         response = self.ec2.create_vpc_endpoint(
             VpcId=inputs["vpcId"],
             ServiceName=inputs["serviceName"],
@@ -194,34 +200,34 @@ class VpcEndpoint(Ec2Resource):
         )
         return str(response["VpcEndpoint"]["VpcEndpointId"])
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        found = self.ec2.describe_vpc_endpoints(VpcEndpointIds=[id])["VpcEndpoints"]
-        endpoint = only(found, id)
+    def read(self, resource_id: str, state: Props) -> Props:
+        found = self.ec2.describe_vpc_endpoints(VpcEndpointIds=[resource_id])["VpcEndpoints"]
+        endpoint = only(found, resource_id)
         if endpoint["State"].lower() in ("deleting", "deleted"):
-            raise Gone(id)
+            raise Gone(resource_id)
         service = endpoint["ServiceName"]
         lists = self.ec2.describe_prefix_lists(
             Filters=[{"Name": "prefix-list-name", "Values": [service]}]
         )["PrefixLists"]
-        prefixes = next((item for item in lists if item["PrefixListName"] == service), {})
+        prefixes = first(lists, lambda item: item["PrefixListName"] == service)
         return {
             "vpcId": endpoint["VpcId"],
             "serviceName": service,
             "vpcEndpointType": endpoint["VpcEndpointType"],
             "policy": endpoint.get("PolicyDocument"),
             "privateDnsEnabled": endpoint.get("PrivateDnsEnabled"),
-            "routeTableIds": sorted(endpoint.get("RouteTableIds") or []),
-            "subnetIds": sorted(endpoint.get("SubnetIds") or []),
-            "securityGroupIds": sorted(group["GroupId"] for group in endpoint.get("Groups") or [])
+            "routeTableIds": sorted(items(endpoint.get("RouteTableIds"))),
+            "subnetIds": sorted(items(endpoint.get("SubnetIds"))),
+            "securityGroupIds": sorted(group["GroupId"] for group in items(endpoint.get("Groups")))
             # moto does not say which groups an endpoint has
             or state.get("securityGroupIds"),
-            "arn": self.cloud.arn("ec2", f"vpc-endpoint/{id}"),
+            "arn": self.cloud.arn("ec2", f"vpc-endpoint/{resource_id}"),
             "cidrBlocks": prefixes.get("Cidrs", []),
             "dnsEntries": [
                 {"dnsName": entry.get("DnsName"), "hostedZoneId": entry.get("HostedZoneId")}
-                for entry in endpoint.get("DnsEntries") or []
+                for entry in items(endpoint.get("DnsEntries"))
             ],
-            "networkInterfaceIds": sorted(endpoint.get("NetworkInterfaceIds") or []),
+            "networkInterfaceIds": sorted(items(endpoint.get("NetworkInterfaceIds"))),
             "ownerId": endpoint.get("OwnerId") or self.cloud.account,
             "prefixListId": prefixes.get("PrefixListId"),
             "requesterManaged": bool(endpoint.get("RequesterManaged")),
@@ -231,7 +237,7 @@ class VpcEndpoint(Ec2Resource):
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
@@ -244,7 +250,7 @@ class VpcEndpoint(Ec2Resource):
             ("securityGroupIds", "SecurityGroupIds"),
         ):
             if name in changed:
-                old, new = set(state.get(name) or []), set(inputs.get(name) or [])
+                old, new = set(items(state.get(name))), set(items(inputs.get(name)))
                 parameters |= {f"Add{noun}": sorted(new - old)} if new - old else {}
                 parameters |= {f"Remove{noun}": sorted(old - new)} if old - new else {}
         if "policy" in changed:
@@ -252,11 +258,11 @@ class VpcEndpoint(Ec2Resource):
         if "privateDnsEnabled" in changed:
             parameters["PrivateDnsEnabled"] = inputs["privateDnsEnabled"]
         if parameters:
-            self.ec2.modify_vpc_endpoint(VpcEndpointId=id, **parameters)
-        super().update(id, state, inputs, changed, call)
+            self.ec2.modify_vpc_endpoint(VpcEndpointId=resource_id, **parameters)
+        super().update(resource_id, state, inputs, changed, call)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self.ec2.delete_vpc_endpoints(VpcEndpointIds=[id])
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        self.ec2.delete_vpc_endpoints(VpcEndpointIds=[resource_id])
 
 
 TYPES = (Eip, NatGateway, VpcEndpoint)

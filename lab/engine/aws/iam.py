@@ -1,11 +1,13 @@
 """IAM roles, their policies and instance profiles."""
 
+# ruff: noqa: ARG002  the interface gives every type more than it needs
+
 import json
 import urllib.parse
 from typing import Any, ClassVar
 
 from lab.engine.aws.base import TAGS, AwsResource, added_and_removed
-from lab.engine.aws.cloud import Client, given, tag_list, tag_map
+from lab.engine.aws.cloud import Client, given, items, mapping, tag_list, tag_map
 from lab.engine.plugin import Call, Gone
 from lab.engine.schema import Properties, Property, same_json
 from lab.engine.values import Props
@@ -40,7 +42,7 @@ class Role(_Iam):
     }
     outputs = ("arn", "createDate", "uniqueId", "managedPolicyArns", "inlinePolicies")
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         response = self.iam.create_role(
             RoleName=inputs["name"],
             AssumeRolePolicyDocument=inputs["assumeRolePolicy"],
@@ -53,15 +55,15 @@ class Role(_Iam):
         )
         return str(response["Role"]["RoleName"])
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        role = self.iam.get_role(RoleName=id)["Role"]
+    def read(self, resource_id: str, state: Props) -> Props:
+        role = self.iam.get_role(RoleName=resource_id)["Role"]
         return {
             "assumeRolePolicy": _policy_text(role["AssumeRolePolicyDocument"]),
             "description": role.get("Description") or None,
             "maxSessionDuration": role.get("MaxSessionDuration", 3600),
             "name": role["RoleName"],
             "path": role["Path"],
-            "permissionsBoundary": (role.get("PermissionsBoundary") or {}).get(
+            "permissionsBoundary": mapping(role.get("PermissionsBoundary")).get(
                 "PermissionsBoundaryArn"
             ),
             "arn": role["Arn"],
@@ -72,47 +74,53 @@ class Role(_Iam):
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: ARG002
+        call: Call,
     ) -> None:
         if "assumeRolePolicy" in changed:
             self.iam.update_assume_role_policy(
-                RoleName=id, PolicyDocument=inputs["assumeRolePolicy"]
+                RoleName=resource_id, PolicyDocument=inputs["assumeRolePolicy"]
             )
         if changed & {"description", "maxSessionDuration"}:
             self.iam.update_role(
-                RoleName=id,
+                RoleName=resource_id,
                 Description=inputs.get("description", ""),
                 MaxSessionDuration=inputs["maxSessionDuration"],
             )
         if "permissionsBoundary" in changed:
             boundary = inputs.get("permissionsBoundary")
             if boundary:
-                self.iam.put_role_permissions_boundary(RoleName=id, PermissionsBoundary=boundary)
+                self.iam.put_role_permissions_boundary(
+                    RoleName=resource_id, PermissionsBoundary=boundary
+                )
             else:
-                self.iam.delete_role_permissions_boundary(RoleName=id)
+                self.iam.delete_role_permissions_boundary(RoleName=resource_id)
         if "tagsAll" in changed:
             added, removed = added_and_removed(state, inputs)
             if added:
-                self.iam.tag_role(RoleName=id, Tags=tag_list(added))
+                self.iam.tag_role(RoleName=resource_id, Tags=tag_list(added))
             if removed:
-                self.iam.untag_role(RoleName=id, TagKeys=removed)
+                self.iam.untag_role(RoleName=resource_id, TagKeys=removed)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        profiles = self.iam.list_instance_profiles_for_role(RoleName=id)["InstanceProfiles"]
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        profiles = self.iam.list_instance_profiles_for_role(RoleName=resource_id)[
+            "InstanceProfiles"
+        ]
         for profile in profiles:
             self.iam.remove_role_from_instance_profile(
-                InstanceProfileName=profile["InstanceProfileName"], RoleName=id
+                InstanceProfileName=profile["InstanceProfileName"], RoleName=resource_id
             )
         if state.get("forceDetachPolicies"):
-            for policy in self.iam.list_attached_role_policies(RoleName=id)["AttachedPolicies"]:
-                self.iam.detach_role_policy(RoleName=id, PolicyArn=policy["PolicyArn"])
-            for name in self.iam.list_role_policies(RoleName=id)["PolicyNames"]:
-                self.iam.delete_role_policy(RoleName=id, PolicyName=name)
-        self.iam.delete_role(RoleName=id)
+            for policy in self.iam.list_attached_role_policies(RoleName=resource_id)[
+                "AttachedPolicies"
+            ]:
+                self.iam.detach_role_policy(RoleName=resource_id, PolicyArn=policy["PolicyArn"])
+            for name in self.iam.list_role_policies(RoleName=resource_id)["PolicyNames"]:
+                self.iam.delete_role_policy(RoleName=resource_id, PolicyName=name)
+        self.iam.delete_role(RoleName=resource_id)
 
 
 class RolePolicy(_Iam):
@@ -130,28 +138,28 @@ class RolePolicy(_Iam):
             RoleName=inputs["role"], PolicyName=inputs["name"], PolicyDocument=inputs["policy"]
         )
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         self._put(inputs)
         return f"{inputs['role']}:{inputs['name']}"
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002, ARG002
-        role, _, name = id.partition(":")
+    def read(self, resource_id: str, state: Props) -> Props:
+        role, _, name = resource_id.partition(":")
         found = self.iam.get_role_policy(RoleName=role, PolicyName=name)
         return {"name": name, "role": role, "policy": _policy_text(found["PolicyDocument"])}
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: ARG002
+        call: Call,
     ) -> None:
         if "policy" in changed:
             self._put(inputs)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        role, _, name = id.partition(":")
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        role, _, name = resource_id.partition(":")
         self.iam.delete_role_policy(RoleName=role, PolicyName=name)
 
 
@@ -164,18 +172,18 @@ class RolePolicyAttachment(_Iam):
         "role": Property(required=True, replaces=True),
     }
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         self.iam.attach_role_policy(RoleName=inputs["role"], PolicyArn=inputs["policyArn"])
         return f"{inputs['role']}/{inputs['policyArn']}"
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002, ARG002
-        role, _, arn = id.partition("/")
+    def read(self, resource_id: str, state: Props) -> Props:
+        role, _, arn = resource_id.partition("/")
         attached = self.iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
         if all(policy["PolicyArn"] != arn for policy in attached):
-            raise Gone(id)
+            raise Gone(resource_id)
         return {"role": role, "policyArn": arn}
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
         self.iam.detach_role_policy(RoleName=state["role"], PolicyArn=state["policyArn"])
 
 
@@ -192,7 +200,7 @@ class InstanceProfile(_Iam):
     }
     outputs = ("arn", "createDate", "uniqueId")
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         response = self.iam.create_instance_profile(
             InstanceProfileName=inputs["name"],
             Path=inputs["path"],
@@ -200,13 +208,15 @@ class InstanceProfile(_Iam):
         )
         return str(response["InstanceProfile"]["InstanceProfileName"])
 
-    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:
         if "role" in inputs:
-            self.iam.add_role_to_instance_profile(InstanceProfileName=id, RoleName=inputs["role"])
+            self.iam.add_role_to_instance_profile(
+                InstanceProfileName=resource_id, RoleName=inputs["role"]
+            )
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        profile = self.iam.get_instance_profile(InstanceProfileName=id)["InstanceProfile"]
-        roles = profile.get("Roles") or []
+    def read(self, resource_id: str, state: Props) -> Props:
+        profile = self.iam.get_instance_profile(InstanceProfileName=resource_id)["InstanceProfile"]
+        roles = items(profile.get("Roles"))
         return {
             "name": profile["InstanceProfileName"],
             "path": profile["Path"],
@@ -219,31 +229,31 @@ class InstanceProfile(_Iam):
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
         call: Call,
     ) -> None:
         if "role" in changed:
-            self._remove_role(id, state)
-            self.settle(id, inputs, call)
+            self._remove_role(resource_id, state)
+            self.settle(resource_id, inputs, call)
         if "tagsAll" in changed:
             added, removed = added_and_removed(state, inputs)
             if added:
-                self.iam.tag_instance_profile(InstanceProfileName=id, Tags=tag_list(added))
+                self.iam.tag_instance_profile(InstanceProfileName=resource_id, Tags=tag_list(added))
             if removed:
-                self.iam.untag_instance_profile(InstanceProfileName=id, TagKeys=removed)
+                self.iam.untag_instance_profile(InstanceProfileName=resource_id, TagKeys=removed)
 
-    def _remove_role(self, id: str, state: Props) -> None:  # noqa: A002
+    def _remove_role(self, resource_id: str, state: Props) -> None:
         if state.get("role"):
             self.iam.remove_role_from_instance_profile(
-                InstanceProfileName=id, RoleName=state["role"]
+                InstanceProfileName=resource_id, RoleName=state["role"]
             )
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self._remove_role(id, self.read(id, state))
-        self.iam.delete_instance_profile(InstanceProfileName=id)
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        self._remove_role(resource_id, self.read(resource_id, state))
+        self.iam.delete_instance_profile(InstanceProfileName=resource_id)
 
 
 TYPES = (Role, RolePolicy, RolePolicyAttachment, InstanceProfile)

@@ -1,10 +1,12 @@
 """EC2 instances."""
 
+# ruff: noqa: ARG002  the interface gives every type more than it needs
+
 import base64
 from typing import Any, ClassVar
 
 from lab.engine.aws.base import TAGS, Ec2Resource
-from lab.engine.aws.cloud import given, only, tag_list, tag_map, wait_until
+from lab.engine.aws.cloud import first, given, items, mapping, only, tag_list, tag_map, wait_until
 from lab.engine.plugin import Call, Gone
 from lab.engine.schema import Change, Failure, Properties, Property
 from lab.engine.values import Props
@@ -93,7 +95,7 @@ class Instance(Ec2Resource):
         failures: list[Failure] = []
         if "userData" in inputs and "userDataBase64" in inputs:
             failures.append(Failure("userData", "give userData or userDataBase64, not both"))
-        if "volumeTags" in inputs and "tags" in (inputs.get("rootBlockDevice") or {}):
+        if "volumeTags" in inputs and "tags" in mapping(inputs.get("rootBlockDevice")):
             reason = "give volumeTags or rootBlockDevice.tags, not both"
             failures.append(Failure("volumeTags", reason))
         text = inputs.get("userData")
@@ -113,7 +115,7 @@ class Instance(Ec2Resource):
 
     # ---- making it
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         request: dict[str, Any] = {
             "ImageId": inputs["ami"],
             "InstanceType": inputs["instanceType"],
@@ -165,9 +167,9 @@ class Instance(Ec2Resource):
 
     @staticmethod
     def _network(inputs: Props) -> dict[str, Any]:
-        """A public address can only be asked for with a network interface, as in the real provider."""
+        """A public address can only be asked for with a network interface, as by the real one."""
         names = {"subnetId": "SubnetId", "privateIp": "PrivateIpAddress"}
-        groups = inputs.get("vpcSecurityGroupIds") or []
+        groups = items(inputs.get("vpcSecurityGroupIds"))
         if "associatePublicIpAddress" not in inputs:
             return {
                 **given(inputs, names),
@@ -182,37 +184,37 @@ class Instance(Ec2Resource):
         }
         return {"NetworkInterfaces": [interface]}
 
-    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self._wait_for(id, "running")
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:
+        self._wait_for(resource_id, "running")
         if inputs.get("disableApiTermination"):
             # moto takes it as an attribute only, not when it runs the instance
-            self._set(id, disableApiTermination={"Value": True})
+            self._set(resource_id, disableApiTermination={"Value": True})
         if not inputs["sourceDestCheck"]:
-            self._set(id, SourceDestCheck={"Value": False})
-        volume_tags = inputs.get("volumeTags") or (inputs.get("rootBlockDevice") or {}).get("tags")
+            self._set(resource_id, SourceDestCheck={"Value": False})
+        volume_tags = inputs.get("volumeTags") or mapping(inputs.get("rootBlockDevice")).get("tags")
         if volume_tags:
-            volumes = self._volumes(self._find(id))
+            volumes = self._volumes(self._find(resource_id))
             self.ec2.create_tags(Resources=volumes, Tags=tag_list(volume_tags))
 
-    def _set(self, id: str, **attribute: object) -> None:  # noqa: A002
+    def _set(self, resource_id: str, **attribute: object) -> None:
         named = {name[0].upper() + name[1:]: value for name, value in attribute.items()}
-        self.ec2.modify_instance_attribute(InstanceId=id, **named)
+        self.ec2.modify_instance_attribute(InstanceId=resource_id, **named)
 
-    def _find(self, id: str) -> dict[str, Any]:  # noqa: A002
-        reservations = self.ec2.describe_instances(InstanceIds=[id])["Reservations"]
-        return only([item for found in reservations for item in found["Instances"]], id)
+    def _find(self, resource_id: str) -> dict[str, Any]:
+        reservations = self.ec2.describe_instances(InstanceIds=[resource_id])["Reservations"]
+        return only([item for found in reservations for item in found["Instances"]], resource_id)
 
-    def _state(self, id: str) -> str:  # noqa: A002
-        return str(self._find(id)["State"]["Name"])
+    def _state(self, resource_id: str) -> str:
+        return str(self._find(resource_id)["State"]["Name"])
 
-    def _wait_for(self, id: str, state: str) -> None:  # noqa: A002
+    def _wait_for(self, resource_id: str, state: str) -> None:
         def arrived() -> bool:
-            now = self._state(id)
+            now = self._state(resource_id)
             if now == "terminated" and state != now:
-                raise Gone(f"instance {id} is terminated instead of {state}")
+                raise Gone(f"instance {resource_id} is terminated instead of {state}")
             return now == state
 
-        wait_until(f"instance {id} to be {state}", TEN_MINUTES, arrived)
+        wait_until(f"instance {resource_id} to be {state}", TEN_MINUTES, arrived)
 
     @staticmethod
     def _volumes(instance: dict[str, Any]) -> list[str]:
@@ -220,22 +222,22 @@ class Instance(Ec2Resource):
 
     # ---- reading it
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        instance = self._find(id)
+    def read(self, resource_id: str, state: Props) -> Props:
+        instance = self._find(resource_id)
         if instance["State"]["Name"] in ("terminated", "shutting-down"):
-            raise Gone(id)
-        profile = (instance.get("IamInstanceProfile") or {}).get("Arn", "")
-        interfaces = instance.get("NetworkInterfaces") or []
-        interface = next(
-            (item for item in interfaces if item["Attachment"].get("DeviceIndex") == 0), {}
+            raise Gone(resource_id)
+        profile = mapping(instance.get("IamInstanceProfile")).get("Arn", "")
+        interface = first(
+            instance.get("NetworkInterfaces"),
+            lambda item: item["Attachment"].get("DeviceIndex") == 0,
         )
-        user_data = self._attribute(id, "userData")
+        user_data = self._attribute(resource_id, "userData")
         found: Props = {
             "ami": instance["ImageId"],
             "instanceType": instance["InstanceType"],
             "availabilityZone": instance["Placement"]["AvailabilityZone"],
-            "disableApiTermination": bool(self._attribute(id, "disableApiTermination")),
-            "disableApiStop": bool(self._attribute(id, "disableApiStop")),
+            "disableApiTermination": bool(self._attribute(resource_id, "disableApiTermination")),
+            "disableApiStop": bool(self._attribute(resource_id, "disableApiStop")),
             "ebsOptimized": bool(instance.get("EbsOptimized")),
             "iamInstanceProfile": profile.rsplit("/", 1)[-1],
             "keyName": instance.get("KeyName") or "",
@@ -244,7 +246,8 @@ class Instance(Ec2Resource):
                 for name, key in METADATA.items()
                 if instance.get("MetadataOptions", {}).get(key) is not None
             },
-            "monitoring": (instance.get("Monitoring") or {}).get("State") in ("enabled", "pending"),
+            "monitoring": mapping(instance.get("Monitoring")).get("State")
+            in ("enabled", "pending"),
             "privateIp": instance.get("PrivateIpAddress") or "",
             "privateDns": instance.get("PrivateDnsName") or "",
             "publicIp": instance.get("PublicIpAddress") or "",
@@ -253,7 +256,7 @@ class Instance(Ec2Resource):
             "vpcSecurityGroupIds": sorted(
                 group["GroupId"] for group in interface.get("Groups", [])
             ),
-            "arn": self.cloud.arn("ec2", f"instance/{id}"),
+            "arn": self.cloud.arn("ec2", f"instance/{resource_id}"),
             "instanceState": instance["State"]["Name"],
             "primaryNetworkInterfaceId": interface.get("NetworkInterfaceId") or "",
             **self._root_volume(instance, state),
@@ -269,13 +272,13 @@ class Instance(Ec2Resource):
             found["userData"] = base64.b64decode(user_data).decode("utf-8", "replace")
         return found
 
-    def _attribute(self, id: str, name: str) -> Any:  # noqa: A002
-        response = self.ec2.describe_instance_attribute(InstanceId=id, Attribute=name)
-        return (response.get(name[0].upper() + name[1:]) or {}).get("Value")
+    def _attribute(self, resource_id: str, name: str) -> Any:
+        response = self.ec2.describe_instance_attribute(InstanceId=resource_id, Attribute=name)
+        return mapping(response.get(name[0].upper() + name[1:])).get("Value")
 
     def _root_volume(self, instance: dict[str, Any], state: Props) -> Props:
         root = instance.get("RootDeviceName")
-        mapping = next(
+        attached = next(
             (
                 item
                 for item in instance.get("BlockDeviceMappings", [])
@@ -283,16 +286,16 @@ class Instance(Ec2Resource):
             ),
             None,
         )
-        if mapping is None:
+        if attached is None:
             return {}
-        volume_id = mapping["Ebs"]["VolumeId"]
+        volume_id = attached["Ebs"]["VolumeId"]
         volume = only(self.ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"], volume_id)
         tags = tag_map(volume.get("Tags"))
-        before = state.get("rootBlockDevice") or {}
+        before = mapping(state.get("rootBlockDevice"))
         device: Props = {
             "deviceName": root,
             "volumeId": volume_id,
-            "deleteOnTermination": bool(mapping["Ebs"].get("DeleteOnTermination", True)),
+            "deleteOnTermination": bool(attached["Ebs"].get("DeleteOnTermination", True)),
             "encrypted": bool(volume.get("Encrypted")),
             "volumeSize": volume["Size"],
             "volumeType": volume["VolumeType"],
@@ -310,16 +313,16 @@ class Instance(Ec2Resource):
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
         call: Call,
     ) -> None:
         if changed & NEED_A_STOP:
-            self._change_stopped(id, inputs, changed, call)
+            self._change_stopped(resource_id, inputs, changed, call)
         if "iamInstanceProfile" in changed:
-            self._change_profile(id, inputs)
+            self._change_profile(resource_id, inputs)
         if "vpcSecurityGroupIds" in changed:
             self.ec2.modify_network_interface_attribute(
                 NetworkInterfaceId=state["primaryNetworkInterfaceId"],
@@ -327,44 +330,48 @@ class Instance(Ec2Resource):
             )
         for name in ("disableApiTermination", "disableApiStop", "sourceDestCheck"):
             if name in changed and name in inputs:
-                self._set(id, **{name: {"Value": inputs[name]}})
+                self._set(resource_id, **{name: {"Value": inputs[name]}})
         if "instanceInitiatedShutdownBehavior" in changed:
             value = inputs["instanceInitiatedShutdownBehavior"]
-            self._set(id, instanceInitiatedShutdownBehavior={"Value": value})
+            self._set(resource_id, instanceInitiatedShutdownBehavior={"Value": value})
         if "metadataOptions" in changed:
             options = given(inputs["metadataOptions"], METADATA)
-            self.ec2.modify_instance_metadata_options(InstanceId=id, **options)
+            self.ec2.modify_instance_metadata_options(InstanceId=resource_id, **options)
         if "monitoring" in changed:
-            switch = self.ec2.monitor_instances
-            if not inputs["monitoring"]:
-                switch = self.ec2.unmonitor_instances
-            switch(InstanceIds=[id])
+            ec2 = self.ec2
+            switch = ec2.monitor_instances if inputs["monitoring"] else ec2.unmonitor_instances
+            switch(InstanceIds=[resource_id])
         if "rootBlockDevice" in changed:
             self._change_root_volume(state, inputs)
         if "volumeTags" in changed:
-            volumes = self._volumes(self._find(id))
-            old, new = state.get("volumeTags", {}), inputs.get("volumeTags", {})
-            if removed := sorted(set(old) - set(new)):
-                self.ec2.delete_tags(Resources=volumes, Tags=[{"Key": key} for key in removed])
-            if new:
-                self.ec2.create_tags(Resources=volumes, Tags=tag_list(new))
-        super().update(id, state, inputs, changed, call)
+            self._change_volume_tags(resource_id, state, inputs)
+        super().update(resource_id, state, inputs, changed, call)
 
-    def _change_stopped(self, id: str, inputs: Props, changed: set[str], call: Call) -> None:  # noqa: A002
-        call.log(f"stopping {id} to change {', '.join(sorted(changed & NEED_A_STOP))}")
-        self.ec2.stop_instances(InstanceIds=[id])
-        self._wait_for(id, "stopped")
+    def _change_volume_tags(self, resource_id: str, state: Props, inputs: Props) -> None:
+        volumes = self._volumes(self._find(resource_id))
+        old, new = state.get("volumeTags", {}), inputs.get("volumeTags", {})
+        if removed := sorted(set(old) - set(new)):
+            self.ec2.delete_tags(Resources=volumes, Tags=[{"Key": key} for key in removed])
+        if new:
+            self.ec2.create_tags(Resources=volumes, Tags=tag_list(new))
+
+    def _change_stopped(
+        self, resource_id: str, inputs: Props, changed: set[str], call: Call
+    ) -> None:
+        call.log(f"stopping {resource_id} to change {', '.join(sorted(changed & NEED_A_STOP))}")
+        self.ec2.stop_instances(InstanceIds=[resource_id])
+        self._wait_for(resource_id, "stopped")
         if "instanceType" in changed:
-            self._set(id, instanceType={"Value": inputs["instanceType"]})
+            self._set(resource_id, instanceType={"Value": inputs["instanceType"]})
         if "userData" in changed:
-            self._set(id, userData={"Value": inputs["userData"]})
+            self._set(resource_id, userData={"Value": inputs["userData"]})
         if "userDataBase64" in changed:
-            self._set(id, userData={"Value": base64.b64decode(inputs["userDataBase64"])})
-        self.ec2.start_instances(InstanceIds=[id])
-        self._wait_for(id, "running")
+            self._set(resource_id, userData={"Value": base64.b64decode(inputs["userDataBase64"])})
+        self.ec2.start_instances(InstanceIds=[resource_id])
+        self._wait_for(resource_id, "running")
 
-    def _change_profile(self, id: str, inputs: Props) -> None:  # noqa: A002
-        filters = [{"Name": "instance-id", "Values": [id]}]
+    def _change_profile(self, resource_id: str, inputs: Props) -> None:
+        filters = [{"Name": "instance-id", "Values": [resource_id]}]
         found = self.ec2.describe_iam_instance_profile_associations(Filters=filters)
         associations = found["IamInstanceProfileAssociations"]
         profile = {"Name": inputs["iamInstanceProfile"]}
@@ -373,7 +380,9 @@ class Instance(Ec2Resource):
                 AssociationId=associations[0]["AssociationId"], IamInstanceProfile=profile
             )
         else:
-            self.ec2.associate_iam_instance_profile(InstanceId=id, IamInstanceProfile=profile)
+            self.ec2.associate_iam_instance_profile(
+                InstanceId=resource_id, IamInstanceProfile=profile
+            )
 
     def _change_root_volume(self, state: Props, inputs: Props) -> None:
         before, after = state["rootBlockDevice"], inputs["rootBlockDevice"]
@@ -390,20 +399,20 @@ class Instance(Ec2Resource):
         if "tags" in after and after["tags"] != before.get("tags"):
             self.ec2.create_tags(Resources=[before["volumeId"]], Tags=tag_list(after["tags"]))
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        if self._state(id) == "terminated":
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        if self._state(resource_id) == "terminated":
             return
         if state.get("forceDestroy"):
-            self._set(id, disableApiTermination={"Value": False})
-        self.ec2.terminate_instances(InstanceIds=[id])
+            self._set(resource_id, disableApiTermination={"Value": False})
+        self.ec2.terminate_instances(InstanceIds=[resource_id])
 
         def gone() -> bool:
             try:
-                return self._state(id) == "terminated"
+                return self._state(resource_id) == "terminated"
             except Gone:
                 return True
 
-        wait_until(f"instance {id} to be terminated", 2 * TEN_MINUTES, gone)
+        wait_until(f"instance {resource_id} to be terminated", 2 * TEN_MINUTES, gone)
 
 
 TYPES = (Instance,)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
-from lab.engine.aws.cloud import Cloud, tag_map
+from lab.engine.aws.cloud import Cloud, items, tag_map
 from lab.engine.plugin import PluginError
 from lab.engine.values import Props
 
@@ -14,7 +14,7 @@ Lookup = Callable[[Cloud, Props], Props]
 
 def _filters(arguments: Props) -> dict[str, Any]:
     filters = [
-        {"Name": item["name"], "Values": item["values"]} for item in arguments.get("filters") or []
+        {"Name": item["name"], "Values": item["values"]} for item in items(arguments.get("filters"))
     ]
     return {"Filters": filters} if filters else {}
 

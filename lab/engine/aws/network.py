@@ -1,10 +1,12 @@
 """VPCs, subnets, internet gateways and route tables."""
 
+# ruff: noqa: ARG002  the interface gives every type more than it needs
+
 import binascii
 from typing import ClassVar
 
 from lab.engine.aws.base import TAGS, Ec2Resource
-from lab.engine.aws.cloud import given, only, tag_map
+from lab.engine.aws.cloud import first, given, only, tag_map
 from lab.engine.plugin import Call, Gone
 from lab.engine.schema import Failure, Properties, Property
 from lab.engine.values import Props
@@ -32,7 +34,7 @@ class Vpc(Ec2Resource):
         "ownerId",
     )
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         response = self.ec2.create_vpc(
             CidrBlock=inputs["cidrBlock"],
             InstanceTenancy=inputs["instanceTenancy"],
@@ -40,24 +42,26 @@ class Vpc(Ec2Resource):
         )
         return str(response["Vpc"]["VpcId"])
 
-    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self._set_dns(id, inputs, {"enableDnsSupport", "enableDnsHostnames"})
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:
+        self._set_dns(resource_id, inputs, {"enableDnsSupport", "enableDnsHostnames"})
 
-    def _set_dns(self, id: str, inputs: Props, changed: set[str]) -> None:  # noqa: A002
+    def _set_dns(self, resource_id: str, inputs: Props, changed: set[str]) -> None:
         for name in ("enableDnsSupport", "enableDnsHostnames"):
             if name in changed and name in inputs:
                 parameter = name[0].upper() + name[1:]
-                self.ec2.modify_vpc_attribute(VpcId=id, **{parameter: {"Value": inputs[name]}})
+                self.ec2.modify_vpc_attribute(
+                    VpcId=resource_id, **{parameter: {"Value": inputs[name]}}
+                )
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        vpc = only(self.ec2.describe_vpcs(VpcIds=[id])["Vpcs"], id)
+    def read(self, resource_id: str, state: Props) -> Props:
+        vpc = only(self.ec2.describe_vpcs(VpcIds=[resource_id])["Vpcs"], resource_id)
 
         def attribute(name: str) -> bool:
-            answer = self.ec2.describe_vpc_attribute(VpcId=id, Attribute=name)
+            answer = self.ec2.describe_vpc_attribute(VpcId=resource_id, Attribute=name)
             return bool(answer[name[0].upper() + name[1:]]["Value"])
 
         def of_vpc(describe: str, kind: str, key: str, extra: dict[str, str]) -> str | None:
-            filters = [{"Name": "vpc-id", "Values": [id]}]
+            filters = [{"Name": "vpc-id", "Values": [resource_id]}]
             filters += [{"Name": name, "Values": [value]} for name, value in extra.items()]
             found = getattr(self.ec2, describe)(Filters=filters)[kind]
             return found[0][key] if found else None
@@ -70,7 +74,7 @@ class Vpc(Ec2Resource):
             "enableDnsHostnames": attribute("enableDnsHostnames"),
             "enableDnsSupport": attribute("enableDnsSupport"),
             "instanceTenancy": vpc["InstanceTenancy"],
-            "arn": self.cloud.arn("ec2", f"vpc/{id}"),
+            "arn": self.cloud.arn("ec2", f"vpc/{resource_id}"),
             "dhcpOptionsId": vpc.get("DhcpOptionsId"),
             "ownerId": vpc.get("OwnerId"),
             "mainRouteTableId": main,
@@ -86,17 +90,17 @@ class Vpc(Ec2Resource):
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
         call: Call,
     ) -> None:
-        self._set_dns(id, inputs, changed)
-        super().update(id, state, inputs, changed, call)
+        self._set_dns(resource_id, inputs, changed)
+        super().update(resource_id, state, inputs, changed, call)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self.ec2.delete_vpc(VpcId=id)
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        self.ec2.delete_vpc(VpcId=resource_id)
 
 
 class Subnet(Ec2Resource):
@@ -113,7 +117,7 @@ class Subnet(Ec2Resource):
     }
     outputs = ("arn", "ownerId", "availabilityZoneId")
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         response = self.ec2.create_subnet(
             VpcId=inputs["vpcId"],
             CidrBlock=inputs["cidrBlock"],
@@ -122,42 +126,42 @@ class Subnet(Ec2Resource):
         )
         return str(response["Subnet"]["SubnetId"])
 
-    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:
         if inputs["mapPublicIpOnLaunch"]:
-            self._map_public(id, inputs)
+            self._map_public(resource_id, inputs)
 
-    def _map_public(self, id: str, inputs: Props) -> None:  # noqa: A002
+    def _map_public(self, resource_id: str, inputs: Props) -> None:
         self.ec2.modify_subnet_attribute(
-            SubnetId=id, MapPublicIpOnLaunch={"Value": inputs["mapPublicIpOnLaunch"]}
+            SubnetId=resource_id, MapPublicIpOnLaunch={"Value": inputs["mapPublicIpOnLaunch"]}
         )
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        subnet = only(self.ec2.describe_subnets(SubnetIds=[id])["Subnets"], id)
+    def read(self, resource_id: str, state: Props) -> Props:
+        subnet = only(self.ec2.describe_subnets(SubnetIds=[resource_id])["Subnets"], resource_id)
         return {
             "vpcId": subnet["VpcId"],
             "cidrBlock": subnet["CidrBlock"],
             "availabilityZone": subnet["AvailabilityZone"],
             "availabilityZoneId": subnet.get("AvailabilityZoneId"),
             "mapPublicIpOnLaunch": subnet["MapPublicIpOnLaunch"],
-            "arn": self.cloud.arn("ec2", f"subnet/{id}"),
+            "arn": self.cloud.arn("ec2", f"subnet/{resource_id}"),
             "ownerId": subnet.get("OwnerId"),
             **self.tags_found(tag_map(subnet.get("Tags")), state),
         }
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
         call: Call,
     ) -> None:
         if "mapPublicIpOnLaunch" in changed:
-            self._map_public(id, inputs)
-        super().update(id, state, inputs, changed, call)
+            self._map_public(resource_id, inputs)
+        super().update(resource_id, state, inputs, changed, call)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self.ec2.delete_subnet(SubnetId=id)
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        self.ec2.delete_subnet(SubnetId=resource_id)
 
 
 class InternetGateway(Ec2Resource):
@@ -168,28 +172,30 @@ class InternetGateway(Ec2Resource):
     properties: ClassVar[Properties] = {"vpcId": Property(computed=True), **TAGS}
     outputs = ("arn", "ownerId")
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         response = self.ec2.create_internet_gateway(TagSpecifications=self.specification(inputs))
         return str(response["InternetGateway"]["InternetGatewayId"])
 
-    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:
         if "vpcId" in inputs:
-            self.ec2.attach_internet_gateway(InternetGatewayId=id, VpcId=inputs["vpcId"])
+            self.ec2.attach_internet_gateway(InternetGatewayId=resource_id, VpcId=inputs["vpcId"])
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        found = self.ec2.describe_internet_gateways(InternetGatewayIds=[id])["InternetGateways"]
-        gateway = only(found, id)
-        attached = gateway.get("Attachments") or [{}]
+    def read(self, resource_id: str, state: Props) -> Props:
+        found = self.ec2.describe_internet_gateways(InternetGatewayIds=[resource_id])[
+            "InternetGateways"
+        ]
+        gateway = only(found, resource_id)
+        attached = first(gateway.get("Attachments"))
         return {
-            "vpcId": attached[0].get("VpcId"),
-            "arn": self.cloud.arn("ec2", f"internet-gateway/{id}"),
+            "vpcId": attached.get("VpcId"),
+            "arn": self.cloud.arn("ec2", f"internet-gateway/{resource_id}"),
             "ownerId": gateway.get("OwnerId") or self.cloud.account,
             **self.tags_found(tag_map(gateway.get("Tags")), state),
         }
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
@@ -197,14 +203,16 @@ class InternetGateway(Ec2Resource):
     ) -> None:
         if "vpcId" in changed:
             if state.get("vpcId"):
-                self.ec2.detach_internet_gateway(InternetGatewayId=id, VpcId=state["vpcId"])
-            self.settle(id, inputs, call)
-        super().update(id, state, inputs, changed, call)
+                self.ec2.detach_internet_gateway(
+                    InternetGatewayId=resource_id, VpcId=state["vpcId"]
+                )
+            self.settle(resource_id, inputs, call)
+        super().update(resource_id, state, inputs, changed, call)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
         if state.get("vpcId"):
-            self.ec2.detach_internet_gateway(InternetGatewayId=id, VpcId=state["vpcId"])
-        self.ec2.delete_internet_gateway(InternetGatewayId=id)
+            self.ec2.detach_internet_gateway(InternetGatewayId=resource_id, VpcId=state["vpcId"])
+        self.ec2.delete_internet_gateway(InternetGatewayId=resource_id)
 
 
 class RouteTable(Ec2Resource):
@@ -215,23 +223,25 @@ class RouteTable(Ec2Resource):
     properties: ClassVar[Properties] = {"vpcId": Property(required=True, replaces=True), **TAGS}
     outputs = ("arn", "ownerId", "routes")
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         response = self.ec2.create_route_table(
             VpcId=inputs["vpcId"], TagSpecifications=self.specification(inputs)
         )
         return str(response["RouteTable"]["RouteTableId"])
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        table = only(self.ec2.describe_route_tables(RouteTableIds=[id])["RouteTables"], id)
+    def read(self, resource_id: str, state: Props) -> Props:
+        table = only(
+            self.ec2.describe_route_tables(RouteTableIds=[resource_id])["RouteTables"], resource_id
+        )
         return {
             "vpcId": table["VpcId"],
-            "arn": self.cloud.arn("ec2", f"route-table/{id}"),
+            "arn": self.cloud.arn("ec2", f"route-table/{resource_id}"),
             "ownerId": table.get("OwnerId"),
             **self.tags_found(tag_map(table.get("Tags")), state),
         }
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self.ec2.delete_route_table(RouteTableId=id)
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        self.ec2.delete_route_table(RouteTableId=resource_id)
 
 
 DESTINATIONS = {
@@ -267,23 +277,23 @@ class Route(Ec2Resource):
                 failures.append(Failure(next(iter(names)), reason))
         return failures
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         self.ec2.create_route(
             RouteTableId=inputs["routeTableId"], **given(inputs, {**DESTINATIONS, **TARGETS})
         )
         destination = next(inputs[name] for name in DESTINATIONS if name in inputs)
         return f"r-{inputs['routeTableId']}{binascii.crc32(destination.encode())}"
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
+    def read(self, resource_id: str, state: Props) -> Props:
         response = self.ec2.describe_route_tables(RouteTableIds=[state["routeTableId"]])
-        table = only(response["RouteTables"], id)
+        table = only(response["RouteTables"], resource_id)
         wanted = given(state, DESTINATIONS)
         routes = [
             route
             for route in table["Routes"]
             if any(route.get(name) == value for name, value in wanted.items())
         ]
-        route = only(routes, id)
+        route = only(routes, resource_id)
         return {
             **{name: route.get(parameter) for name, parameter in TARGETS.items()},
             "origin": route.get("Origin"),
@@ -292,23 +302,23 @@ class Route(Ec2Resource):
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: ARG002
+        call: Call,
     ) -> None:
         if changed & set(TARGETS):
             self.ec2.replace_route(
                 RouteTableId=inputs["routeTableId"], **given(inputs, {**DESTINATIONS, **TARGETS})
             )
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
         self.ec2.delete_route(RouteTableId=state["routeTableId"], **given(state, DESTINATIONS))
 
 
 class RouteTableAssociation(Ec2Resource):
-    """aws_route_table_association; another table replaces the association in AWS, not the resource."""
+    """aws_route_table_association; another table replaces it in AWS, not in Pulumi."""
 
     token = "aws:ec2/routeTableAssociation:RouteTableAssociation"  # noqa: S105
     taggable = False
@@ -317,7 +327,7 @@ class RouteTableAssociation(Ec2Resource):
         "subnetId": Property(required=True, replaces=True),
     }
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         response = self.ec2.associate_route_table(
             RouteTableId=inputs["routeTableId"], SubnetId=inputs["subnetId"]
         )
@@ -333,17 +343,17 @@ class RouteTableAssociation(Ec2Resource):
                     return association
         raise Gone(subnet)
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002, ARG002
+    def read(self, resource_id: str, state: Props) -> Props:
         found = self._find(state)
         return {"routeTableId": found["RouteTableId"], "subnetId": found["SubnetId"]}
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: ARG002
+        call: Call,
     ) -> None:
         if "routeTableId" in changed:
             self.ec2.replace_route_table_association(
@@ -351,7 +361,7 @@ class RouteTableAssociation(Ec2Resource):
                 RouteTableId=inputs["routeTableId"],
             )
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
         association = self._find(state)["RouteTableAssociationId"]
         self.ec2.disassociate_route_table(AssociationId=association)
 

@@ -1,10 +1,12 @@
 """Route 53 zones and records."""
 
+# ruff: noqa: ARG002  the interface gives every type more than it needs
+
 import uuid
 from typing import Any, ClassVar
 
 from lab.engine.aws.base import TAGS, AwsResource, added_and_removed
-from lab.engine.aws.cloud import Client, tag_list, tag_map
+from lab.engine.aws.cloud import Client, items, mapping, tag_list, tag_map
 from lab.engine.plugin import Call, Gone, PluginError
 from lab.engine.schema import Failure, Properties, Property
 from lab.engine.values import Props
@@ -44,8 +46,8 @@ class Zone(_Route53):
     def _vpc(self, vpc: Props) -> dict[str, str]:
         return {"VPCId": vpc["vpcId"], "VPCRegion": vpc.get("vpcRegion") or self.cloud.region}
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
-        vpcs = inputs.get("vpcs") or []
+    def create(self, inputs: Props, call: Call) -> str:
+        vpcs = items(inputs.get("vpcs"))
         place: dict[str, Any] = {"VPC": self._vpc(vpcs[0])} if vpcs else {}
         response = self.route53.create_hosted_zone(
             Name=inputs["name"],
@@ -55,26 +57,30 @@ class Zone(_Route53):
         )
         return str(response["HostedZone"]["Id"]).removeprefix("/hostedzone/")
 
-    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
-        for vpc in (inputs.get("vpcs") or [])[1:]:
-            self.route53.associate_vpc_with_hosted_zone(HostedZoneId=id, VPC=self._vpc(vpc))
-        self._tag(id, {}, inputs)
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:
+        for vpc in items(inputs.get("vpcs"))[1:]:
+            self.route53.associate_vpc_with_hosted_zone(
+                HostedZoneId=resource_id, VPC=self._vpc(vpc)
+            )
+        self._tag(resource_id, {}, inputs)
 
-    def _tag(self, id: str, state: Props, inputs: Props) -> None:  # noqa: A002
+    def _tag(self, resource_id: str, state: Props, inputs: Props) -> None:
         added, removed = added_and_removed(state, inputs)
         if added or removed:
             self.route53.change_tags_for_resource(
                 ResourceType="hostedzone",
-                ResourceId=id,
+                ResourceId=resource_id,
                 **({"AddTags": tag_list(added)} if added else {}),
                 **({"RemoveTagKeys": removed} if removed else {}),
             )
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        response = self.route53.get_hosted_zone(Id=id)
+    def read(self, resource_id: str, state: Props) -> Props:
+        response = self.route53.get_hosted_zone(Id=resource_id)
         zone = response["HostedZone"]
-        tags = self.route53.list_tags_for_resource(ResourceType="hostedzone", ResourceId=id)
-        asked = {vpc["vpcId"]: vpc for vpc in state.get("vpcs") or []}
+        tags = self.route53.list_tags_for_resource(
+            ResourceType="hostedzone", ResourceId=resource_id
+        )
+        asked = {vpc["vpcId"]: vpc for vpc in items(state.get("vpcs"))}
         vpcs = [
             {
                 "vpcId": vpc["VPCId"],
@@ -86,46 +92,48 @@ class Zone(_Route53):
                     else {}
                 ),
             }
-            for vpc in response.get("VPCs") or []
+            for vpc in items(response.get("VPCs"))
         ]
-        servers = sorted((response.get("DelegationSet") or {}).get("NameServers") or [])
+        servers = sorted(items(mapping(response.get("DelegationSet")).get("NameServers")))
         return {
             "name": _bare(zone["Name"]),
-            "comment": (zone.get("Config") or {}).get("Comment", ""),
+            "comment": mapping(zone.get("Config")).get("Comment", ""),
             "vpcs": vpcs or None,
-            "arn": f"arn:aws:route53:::hostedzone/{id}",
+            "arn": f"arn:aws:route53:::hostedzone/{resource_id}",
             "nameServers": servers,
             "primaryNameServer": servers[0] if servers else "",
-            "zoneId": id,
+            "zoneId": resource_id,
             **self.tags_found(tag_map(tags["ResourceTagSet"]["Tags"]), state),
         }
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: ARG002
+        call: Call,
     ) -> None:
         if "comment" in changed:
-            self.route53.update_hosted_zone_comment(Id=id, Comment=inputs["comment"])
+            self.route53.update_hosted_zone_comment(Id=resource_id, Comment=inputs["comment"])
         if "vpcs" in changed:
-            old = {vpc["vpcId"]: vpc for vpc in state.get("vpcs") or []}
-            new = {vpc["vpcId"]: vpc for vpc in inputs.get("vpcs") or []}
+            old = {vpc["vpcId"]: vpc for vpc in items(state.get("vpcs"))}
+            new = {vpc["vpcId"]: vpc for vpc in items(inputs.get("vpcs"))}
             for name in sorted(set(new) - set(old)):
                 self.route53.associate_vpc_with_hosted_zone(
-                    HostedZoneId=id, VPC=self._vpc(new[name])
+                    HostedZoneId=resource_id, VPC=self._vpc(new[name])
                 )
             for name in sorted(set(old) - set(new)):
                 self.route53.disassociate_vpc_from_hosted_zone(
-                    HostedZoneId=id, VPC=self._vpc(old[name])
+                    HostedZoneId=resource_id, VPC=self._vpc(old[name])
                 )
         if "tagsAll" in changed:
-            self._tag(id, state, inputs)
+            self._tag(resource_id, state, inputs)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        sets = self.route53.list_resource_record_sets(HostedZoneId=id)["ResourceRecordSets"]
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        sets = self.route53.list_resource_record_sets(HostedZoneId=resource_id)[
+            "ResourceRecordSets"
+        ]
         apex = _bare(state["name"])
         own = {("NS", apex), ("SOA", apex)}
         others = [item for item in sets if (item["Type"], _bare(item["Name"])) not in own]
@@ -138,9 +146,9 @@ class Zone(_Route53):
         for item in others:
             change = {"Action": "DELETE", "ResourceRecordSet": item}
             self.route53.change_resource_record_sets(
-                HostedZoneId=id, ChangeBatch={"Changes": [change]}
+                HostedZoneId=resource_id, ChangeBatch={"Changes": [change]}
             )
-        self.route53.delete_hosted_zone(Id=id)
+        self.route53.delete_hosted_zone(Id=resource_id)
 
 
 class Record(_Route53):
@@ -186,11 +194,11 @@ class Record(_Route53):
         quoted = props["type"] == "TXT" and not text.startswith('"')
         return f'"{text}"' if quoted else text
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         self._change("UPSERT" if inputs.get("allowOverwrite") else "CREATE", inputs)
         return f"{inputs['zoneId']}_{_bare(inputs['name'])}_{inputs['type']}"
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
+    def read(self, resource_id: str, state: Props) -> Props:
         fqdn = self._fqdn(state["zoneId"], state["name"])
         response = self.route53.list_resource_record_sets(
             HostedZoneId=state["zoneId"], StartRecordName=fqdn, StartRecordType=state["type"]
@@ -201,22 +209,22 @@ class Record(_Route53):
                 if state["type"] == "TXT":
                     values = [value.strip('"') for value in values]
                 return {"ttl": item.get("TTL"), "records": values, "fqdn": fqdn}
-        raise Gone(id)
+        raise Gone(resource_id)
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: ARG002
+        call: Call,
     ) -> None:
         if "type" in changed:
             self._change("DELETE", state)
         self._change("UPSERT", inputs)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self._change("DELETE", {**state, **self.read(id, state)})
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        self._change("DELETE", {**state, **self.read(resource_id, state)})
 
 
 TYPES = (Zone, Record)

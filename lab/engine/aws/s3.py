@@ -1,16 +1,18 @@
 """S3 buckets, their settings, and objects."""
 
+# ruff: noqa: ARG002  the interface gives every type more than it needs
+
 import base64
 import io
 import mimetypes
 import tarfile
-import urllib.request
+import urllib.parse
 import zipfile
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from lab.engine.aws.base import TAGS, AwsResource
-from lab.engine.aws.cloud import Client, given, only, tag_list, tag_map
+from lab.engine.aws.cloud import Client, given, items, mapping, only, tag_list, tag_map
 from lab.engine.plugin import Call, Gone, PluginError
 from lab.engine.schema import Failure, Properties, Property, same_json
 from lab.engine.values import Asset, Props
@@ -45,7 +47,7 @@ class Bucket(_S3):
         "hostedZoneId",
     )
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         name = inputs["bucket"]
         place: dict[str, Any] = {}
         if self.cloud.region != "us-east-1":
@@ -57,30 +59,30 @@ class Bucket(_S3):
         )
         return str(name)
 
-    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:
         tags = inputs["tagsAll"]
         if tags:
-            self.s3.put_bucket_tagging(Bucket=id, Tagging={"TagSet": tag_list(tags)})
+            self.s3.put_bucket_tagging(Bucket=resource_id, Tagging={"TagSet": tag_list(tags)})
         else:
-            self.s3.delete_bucket_tagging(Bucket=id)
+            self.s3.delete_bucket_tagging(Bucket=resource_id)
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        self.s3.head_bucket(Bucket=id)
+    def read(self, resource_id: str, state: Props) -> Props:
+        self.s3.head_bucket(Bucket=resource_id)
         return {
-            "bucket": id,
+            "bucket": resource_id,
             "objectLockEnabled": bool(state.get("objectLockEnabled")),
-            "arn": f"arn:aws:s3:::{id}",
-            "bucketDomainName": f"{id}.s3.amazonaws.com",
+            "arn": f"arn:aws:s3:::{resource_id}",
+            "bucketDomainName": f"{resource_id}.s3.amazonaws.com",
             "bucketRegion": self.cloud.region,
-            "bucketRegionalDomainName": f"{id}.s3.{self.cloud.region}.amazonaws.com",
-            **self.tags_found(self._tags(id), state),
+            "bucketRegionalDomainName": f"{resource_id}.s3.{self.cloud.region}.amazonaws.com",
+            **self.tags_found(self._tags(resource_id), state),
         }
 
-    def _tags(self, id: str) -> dict[str, str]:  # noqa: A002
+    def _tags(self, resource_id: str) -> dict[str, str]:
         from botocore.exceptions import ClientError  # noqa: PLC0415
 
         try:
-            return tag_map(self.s3.get_bucket_tagging(Bucket=id)["TagSet"])
+            return tag_map(self.s3.get_bucket_tagging(Bucket=resource_id)["TagSet"])
         except ClientError as error:
             if "NoSuchTagSet" in str(error):
                 return {}
@@ -88,28 +90,30 @@ class Bucket(_S3):
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
         call: Call,
     ) -> None:
         if "tagsAll" in changed:
-            self.settle(id, inputs, call)
+            self.settle(resource_id, inputs, call)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
         if state.get("forceDestroy"):
-            self._empty(id)
-        self.s3.delete_bucket(Bucket=id)
+            self._empty(resource_id)
+        self.s3.delete_bucket(Bucket=resource_id)
 
-    def _empty(self, id: str) -> None:  # noqa: A002
+    def _empty(self, resource_id: str) -> None:
         while True:
-            page = self.s3.list_object_versions(Bucket=id)
+            page = self.s3.list_object_versions(Bucket=resource_id)
             found = page.get("Versions", []) + page.get("DeleteMarkers", [])
             if not found:
                 return
             for item in found:
-                self.s3.delete_object(Bucket=id, Key=item["Key"], VersionId=item["VersionId"])
+                self.s3.delete_object(
+                    Bucket=resource_id, Key=item["Key"], VersionId=item["VersionId"]
+                )
 
 
 class _BucketSetting(_S3):
@@ -118,19 +122,19 @@ class _BucketSetting(_S3):
     def put(self, bucket: str, inputs: Props) -> None:
         raise NotImplementedError
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         self.put(inputs["bucket"], inputs)
         return str(inputs["bucket"])
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: ARG002
+        call: Call,
     ) -> None:
-        self.put(id, inputs)
+        self.put(resource_id, inputs)
 
 
 PUBLIC_ACCESS = {
@@ -155,13 +159,15 @@ class BucketPublicAccessBlock(_BucketSetting):
         settings = {key: inputs[name] for name, key in PUBLIC_ACCESS.items()}
         self.s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=settings)
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002, ARG002
-        found = self.s3.get_public_access_block(Bucket=id)["PublicAccessBlockConfiguration"]
-        return {"bucket": id, **{name: found[key] for name, key in PUBLIC_ACCESS.items()}}
+    def read(self, resource_id: str, state: Props) -> Props:
+        found = self.s3.get_public_access_block(Bucket=resource_id)[
+            "PublicAccessBlockConfiguration"
+        ]
+        return {"bucket": resource_id, **{name: found[key] for name, key in PUBLIC_ACCESS.items()}}
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
         if not state.get("skipDestroy"):
-            self.s3.delete_public_access_block(Bucket=id)
+            self.s3.delete_public_access_block(Bucket=resource_id)
 
 
 class BucketServerSideEncryptionConfiguration(_BucketSetting):
@@ -194,7 +200,7 @@ class BucketServerSideEncryptionConfiguration(_BucketSetting):
         rules: list[dict[str, Any]] = []
         for rule in inputs["rules"]:
             default = given(
-                rule.get("applyServerSideEncryptionByDefault") or {},
+                mapping(rule.get("applyServerSideEncryptionByDefault")),
                 {"sseAlgorithm": "SSEAlgorithm", "kmsMasterKeyId": "KMSMasterKeyID"},
             )
             rules.append(
@@ -207,24 +213,24 @@ class BucketServerSideEncryptionConfiguration(_BucketSetting):
             Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": rules}
         )
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        response = self.s3.get_bucket_encryption(Bucket=id)
-        asked = state.get("rules") or []
+    def read(self, resource_id: str, state: Props) -> Props:
+        response = self.s3.get_bucket_encryption(Bucket=resource_id)
+        asked = items(state.get("rules"))
         rules: list[Props] = []
         for index, rule in enumerate(response["ServerSideEncryptionConfiguration"]["Rules"]):
-            default = rule.get("ApplyServerSideEncryptionByDefault") or {}
+            default = mapping(rule.get("ApplyServerSideEncryptionByDefault"))
             names = {"SSEAlgorithm": "sseAlgorithm", "KMSMasterKeyID": "kmsMasterKeyId"}
             found: Props = {}
             if default:
                 found["applyServerSideEncryptionByDefault"] = given(default, names)
-            before = asked[index] if index < len(asked) else {}
+            before = mapping(asked[index] if index < len(asked) else None)
             if rule.get("BucketKeyEnabled") or "bucketKeyEnabled" in before:
                 found["bucketKeyEnabled"] = bool(rule.get("BucketKeyEnabled"))
             rules.append(found)
-        return {"bucket": id, "rules": rules}
+        return {"bucket": resource_id, "rules": rules}
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self.s3.delete_bucket_encryption(Bucket=id)
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        self.s3.delete_bucket_encryption(Bucket=resource_id)
 
 
 class BucketVersioning(_BucketSetting):
@@ -246,13 +252,13 @@ class BucketVersioning(_BucketSetting):
         if status != "Disabled":
             self.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002, ARG002
-        status = self.s3.get_bucket_versioning(Bucket=id).get("Status", "Disabled")
-        return {"bucket": id, "versioningConfiguration": {"status": status}}
+    def read(self, resource_id: str, state: Props) -> Props:
+        status = self.s3.get_bucket_versioning(Bucket=resource_id).get("Status", "Disabled")
+        return {"bucket": resource_id, "versioningConfiguration": {"status": status}}
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
         if state["versioningConfiguration"]["status"] == "Enabled":
-            self.put(id, {"versioningConfiguration": {"status": "Suspended"}})
+            self.put(resource_id, {"versioningConfiguration": {"status": "Suspended"}})
 
 
 class BucketOwnershipControls(_BucketSetting):
@@ -276,12 +282,17 @@ class BucketOwnershipControls(_BucketSetting):
         rule = {"ObjectOwnership": inputs["rule"]["objectOwnership"]}
         self.s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls={"Rules": [rule]})
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002, ARG002
-        rules = self.s3.get_bucket_ownership_controls(Bucket=id)["OwnershipControls"]["Rules"]
-        return {"bucket": id, "rule": {"objectOwnership": only(rules, id)["ObjectOwnership"]}}
+    def read(self, resource_id: str, state: Props) -> Props:
+        rules = self.s3.get_bucket_ownership_controls(Bucket=resource_id)["OwnershipControls"][
+            "Rules"
+        ]
+        return {
+            "bucket": resource_id,
+            "rule": {"objectOwnership": only(rules, resource_id)["ObjectOwnership"]},
+        }
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self.s3.delete_bucket_ownership_controls(Bucket=id)
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        self.s3.delete_bucket_ownership_controls(Bucket=resource_id)
 
 
 class BucketPolicy(_BucketSetting):
@@ -296,11 +307,14 @@ class BucketPolicy(_BucketSetting):
     def put(self, bucket: str, inputs: Props) -> None:
         self.s3.put_bucket_policy(Bucket=bucket, Policy=inputs["policy"])
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002, ARG002
-        return {"bucket": id, "policy": self.s3.get_bucket_policy(Bucket=id)["Policy"]}
+    def read(self, resource_id: str, state: Props) -> Props:
+        return {
+            "bucket": resource_id,
+            "policy": self.s3.get_bucket_policy(Bucket=resource_id)["Policy"],
+        }
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self.s3.delete_bucket_policy(Bucket=id)
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        self.s3.delete_bucket_policy(Bucket=resource_id)
 
 
 HEADERS = {
@@ -343,7 +357,7 @@ class BucketObjectv2(_S3):
         content = {"content", "contentBase64", "source", "sourceHash", "etag"}
         return ("versionId", "etag") if changed & content else ()
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         self._upload(inputs)
         return f"{inputs['bucket']}/{inputs['key']}"
 
@@ -353,7 +367,7 @@ class BucketObjectv2(_S3):
         if "ContentType" not in headers and guessed:
             headers["ContentType"] = guessed
         tags = "&".join(
-            f"{urllib.request.quote(key)}={urllib.request.quote(value)}"
+            f"{urllib.parse.quote(key)}={urllib.parse.quote(value)}"
             for key, value in inputs["tagsAll"].items()
         )
         self.s3.put_object(
@@ -364,8 +378,8 @@ class BucketObjectv2(_S3):
             **headers,
         )
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        bucket, _, key = id.partition("/")
+    def read(self, resource_id: str, state: Props) -> Props:
+        bucket, _, key = resource_id.partition("/")
         head = self.s3.head_object(Bucket=bucket, Key=key)
         tags = self.s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]
         version = head.get("VersionId")
@@ -392,27 +406,27 @@ class BucketObjectv2(_S3):
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: ARG002
+        call: Call,
     ) -> None:
         if changed - {"tags", "tagsAll", "forceDestroy"}:
             self._upload(inputs)
         elif "tagsAll" in changed:
-            bucket, _, key = id.partition("/")
+            bucket, _, key = resource_id.partition("/")
             self.s3.put_object_tagging(
                 Bucket=bucket, Key=key, Tagging={"TagSet": tag_list(inputs["tagsAll"])}
             )
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        bucket, _, key = id.partition("/")
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        bucket, _, key = resource_id.partition("/")
         page = self.s3.list_object_versions(Bucket=bucket, Prefix=key)
         found = page.get("Versions", []) + page.get("DeleteMarkers", [])
         mine = [item for item in found if item["Key"] == key]
         if not mine:
-            raise Gone(id)
+            raise Gone(resource_id)
         for item in mine:
             self.s3.delete_object(Bucket=bucket, Key=key, VersionId=item["VersionId"])
 

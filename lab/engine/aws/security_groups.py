@@ -1,9 +1,11 @@
 """Security groups and their rules, each rule a resource of its own."""
 
+# ruff: noqa: ARG002  the interface gives every type more than it needs
+
 from typing import Any, ClassVar
 
 from lab.engine.aws.base import TAGS, Ec2Resource
-from lab.engine.aws.cloud import given, only, tag_map, wait_until
+from lab.engine.aws.cloud import given, mapping, only, tag_map, wait_until
 from lab.engine.plugin import Call, PluginError
 from lab.engine.schema import Change, Failure, Properties, Property
 from lab.engine.values import Props
@@ -39,7 +41,7 @@ def _inline(rule: dict[str, Any]) -> Props:
 
 
 class SecurityGroup(Ec2Resource):
-    """aws_security_group without rules of its own; like the real one it revokes AWS's allow-all egress."""
+    """aws_security_group without rules of its own: AWS's allow-all egress is revoked, as there."""
 
     token = "aws:ec2/securityGroup:SecurityGroup"  # noqa: S105  a type's token
     kind = "security-group"
@@ -52,7 +54,7 @@ class SecurityGroup(Ec2Resource):
     }
     outputs = ("arn", "ownerId", "ingress", "egress")
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         response = self.ec2.create_security_group(
             GroupName=inputs["name"],
             Description=inputs["description"],
@@ -61,45 +63,47 @@ class SecurityGroup(Ec2Resource):
         )
         return str(response["GroupId"])
 
-    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self.revoke_all(id, egress_only=True)
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:
+        self.revoke_all(resource_id, egress_only=True)
 
-    def revoke_all(self, id: str, *, egress_only: bool = False) -> None:  # noqa: A002
+    def revoke_all(self, resource_id: str, *, egress_only: bool = False) -> None:
         """Take every rule from the group."""
-        filters = [{"Name": "group-id", "Values": [id]}]
+        filters = [{"Name": "group-id", "Values": [resource_id]}]
         rules = self.ec2.describe_security_group_rules(Filters=filters)["SecurityGroupRules"]
         outward = [rule["SecurityGroupRuleId"] for rule in rules if rule["IsEgress"]]
         inward = [rule["SecurityGroupRuleId"] for rule in rules if not rule["IsEgress"]]
         if outward:
-            self.ec2.revoke_security_group_egress(GroupId=id, SecurityGroupRuleIds=outward)
+            self.ec2.revoke_security_group_egress(GroupId=resource_id, SecurityGroupRuleIds=outward)
         if inward and not egress_only:
-            self.ec2.revoke_security_group_ingress(GroupId=id, SecurityGroupRuleIds=inward)
+            self.ec2.revoke_security_group_ingress(GroupId=resource_id, SecurityGroupRuleIds=inward)
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        group = only(self.ec2.describe_security_groups(GroupIds=[id])["SecurityGroups"], id)
+    def read(self, resource_id: str, state: Props) -> Props:
+        group = only(
+            self.ec2.describe_security_groups(GroupIds=[resource_id])["SecurityGroups"], resource_id
+        )
         return {
             "name": group["GroupName"],
             "description": group["Description"],
             "vpcId": group.get("VpcId"),
-            "arn": self.cloud.arn("ec2", f"security-group/{id}"),
+            "arn": self.cloud.arn("ec2", f"security-group/{resource_id}"),
             "ownerId": group.get("OwnerId"),
             **self.tags_found(tag_map(group.get("Tags")), state),
         }
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
         if state.get("revokeRulesOnDelete"):
-            self.revoke_all(id)
+            self.revoke_all(resource_id)
 
         def deleted() -> bool:
             try:
-                self.ec2.delete_security_group(GroupId=id)
+                self.ec2.delete_security_group(GroupId=resource_id)
             except Exception as error:
                 if "DependencyViolation" in str(error):
                     return False
                 raise
             return True
 
-        wait_until(f"what uses security group {id} to be gone", 900.0, deleted)
+        wait_until(f"what uses security group {resource_id} to be gone", 900.0, deleted)
 
 
 class DefaultSecurityGroup(SecurityGroup):
@@ -122,7 +126,7 @@ class DefaultSecurityGroup(SecurityGroup):
             if inputs.get(name)
         ]
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         filters = [{"Name": "group-name", "Values": ["default"]}]
         if "vpcId" in inputs:
             filters.append({"Name": "vpc-id", "Values": [inputs["vpcId"]]})
@@ -132,32 +136,32 @@ class DefaultSecurityGroup(SecurityGroup):
             raise PluginError(message)
         return str(groups[0]["GroupId"])
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        filters = [{"Name": "group-id", "Values": [id]}]
+    def read(self, resource_id: str, state: Props) -> Props:
+        filters = [{"Name": "group-id", "Values": [resource_id]}]
         rules = self.ec2.describe_security_group_rules(Filters=filters)["SecurityGroupRules"]
         return {
-            **super().read(id, state),
+            **super().read(resource_id, state),
             "ingress": [_inline(rule) for rule in rules if not rule["IsEgress"]],
             "egress": [_inline(rule) for rule in rules if rule["IsEgress"]],
         }
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
         call: Call,
     ) -> None:
         if changed & {"ingress", "egress"}:
-            self.revoke_all(id)
-        super().update(id, state, inputs, changed, call)
+            self.revoke_all(resource_id)
+        super().update(resource_id, state, inputs, changed, call)
 
-    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self.revoke_all(id)
-        self.retag(id, {}, inputs)
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:
+        self.revoke_all(resource_id)
+        self.retag(resource_id, {}, inputs)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
         """AWS deletes it with its VPC."""
 
 
@@ -189,7 +193,7 @@ class _Rule(Ec2Resource):
         kind_changes = change.name in SOURCES and change.kind.name != "UPDATE"
         return change.replaces or kind_changes
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         description = given(inputs, {"description": "Description"})
         permission: dict[str, Any] = {"IpProtocol": _protocol(inputs["ipProtocol"])}
         for name, group, key in (
@@ -215,15 +219,15 @@ class _Rule(Ec2Resource):
         )
         return str(response["SecurityGroupRules"][0]["SecurityGroupRuleId"])
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        response = self.ec2.describe_security_group_rules(SecurityGroupRuleIds=[id])
-        rule = only(response["SecurityGroupRules"], id)
+    def read(self, resource_id: str, state: Props) -> Props:
+        response = self.ec2.describe_security_group_rules(SecurityGroupRuleIds=[resource_id])
+        rule = only(response["SecurityGroupRules"], resource_id)
 
         def port(name: str, key: str) -> int | None:
             value = rule.get(key)
             return None if value in (None, -1) and name not in state else value
 
-        group = (rule.get("ReferencedGroupInfo") or {}).get("GroupId")
+        group = mapping(rule.get("ReferencedGroupInfo")).get("GroupId")
         described = rule.get("Description")
         if not described and (group or rule.get("PrefixListId")):
             described = state.get("description")  # moto keeps it, but only tells it of networks
@@ -237,14 +241,14 @@ class _Rule(Ec2Resource):
             "cidrIpv6": rule.get("CidrIpv6"),
             "prefixListId": rule.get("PrefixListId"),
             "referencedSecurityGroupId": group,
-            "arn": self.cloud.arn("ec2", f"security-group-rule/{id}"),
-            "securityGroupRuleId": id,
+            "arn": self.cloud.arn("ec2", f"security-group-rule/{resource_id}"),
+            "securityGroupRuleId": resource_id,
             **self.tags_found(tag_map(rule.get("Tags")), state),
         }
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
@@ -260,17 +264,19 @@ class _Rule(Ec2Resource):
             rule = {"IpProtocol": _protocol(inputs["ipProtocol"]), **given(inputs, names)}
             self.ec2.modify_security_group_rules(
                 GroupId=inputs["securityGroupId"],
-                SecurityGroupRules=[{"SecurityGroupRuleId": id, "SecurityGroupRule": rule}],
+                SecurityGroupRules=[
+                    {"SecurityGroupRuleId": resource_id, "SecurityGroupRule": rule}
+                ],
             )
-        super().update(id, state, inputs, changed, call)
+        super().update(resource_id, state, inputs, changed, call)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
         revoke = (
             self.ec2.revoke_security_group_egress
             if self.egress
             else self.ec2.revoke_security_group_ingress
         )
-        revoke(GroupId=state["securityGroupId"], SecurityGroupRuleIds=[id])
+        revoke(GroupId=state["securityGroupId"], SecurityGroupRuleIds=[resource_id])
 
 
 class SecurityGroupIngressRule(_Rule):

@@ -1,11 +1,13 @@
 """SSM parameters."""
 
+# ruff: noqa: ARG002  the interface gives every type more than it needs
+
 from typing import ClassVar
 
 from lab.engine.aws.base import TAGS, AwsResource, added_and_removed
 from lab.engine.aws.cloud import Client, given, only, tag_list, tag_map
 from lab.engine.plugin import Call
-from lab.engine.schema import Change, Failure, Properties, Property
+from lab.engine.schema import Failure, Properties, Property
 from lab.engine.values import Props
 
 
@@ -40,9 +42,6 @@ class Parameter(AwsResource):
             return [Failure("insecureValue", "a SecureString takes value, not insecureValue")]
         return []
 
-    def replaces(self, change: Change, inputs: Props) -> bool:
-        return change.replaces
-
     def unsettled(self, changed: set[str]) -> tuple[str, ...]:
         return ("version",) if changed & {"value", "insecureValue", "description"} else ()
 
@@ -64,7 +63,7 @@ class Parameter(AwsResource):
             **extra,
         )
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         if inputs.get("overwrite"):
             self._put(inputs, Overwrite=True)
             self._tag(inputs["name"], {}, inputs)
@@ -72,19 +71,21 @@ class Parameter(AwsResource):
             self._put(inputs, Tags=tag_list(inputs["tagsAll"]))
         return str(inputs["name"])
 
-    def _tag(self, id: str, state: Props, inputs: Props) -> None:  # noqa: A002
+    def _tag(self, resource_id: str, state: Props, inputs: Props) -> None:
         added, removed = added_and_removed(state, inputs)
-        target = {"ResourceType": "Parameter", "ResourceId": id}
+        target = {"ResourceType": "Parameter", "ResourceId": resource_id}
         if added:
             self.ssm.add_tags_to_resource(Tags=tag_list(added), **target)
         if removed:
             self.ssm.remove_tags_from_resource(TagKeys=removed, **target)
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        parameter = self.ssm.get_parameter(Name=id, WithDecryption=True)["Parameter"]
-        filters = [{"Key": "Name", "Option": "Equals", "Values": [id]}]
-        detail = only(self.ssm.describe_parameters(ParameterFilters=filters)["Parameters"], id)
-        tags = self.ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=id)
+    def read(self, resource_id: str, state: Props) -> Props:
+        parameter = self.ssm.get_parameter(Name=resource_id, WithDecryption=True)["Parameter"]
+        filters = [{"Key": "Name", "Option": "Equals", "Values": [resource_id]}]
+        detail = only(
+            self.ssm.describe_parameters(ParameterFilters=filters)["Parameters"], resource_id
+        )
+        tags = self.ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=resource_id)
         holder = "insecureValue" if "insecureValue" in state else "value"
         return {
             "name": parameter["Name"],
@@ -102,19 +103,19 @@ class Parameter(AwsResource):
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
-        call: Call,  # noqa: ARG002
+        call: Call,
     ) -> None:
         if changed - {"overwrite", "tags", "tagsAll"}:
             self._put(inputs, Overwrite=True)
         if "tagsAll" in changed:
-            self._tag(id, state, inputs)
+            self._tag(resource_id, state, inputs)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
-        self.ssm.delete_parameter(Name=id)
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        self.ssm.delete_parameter(Name=resource_id)
 
 
 TYPES = (Parameter,)

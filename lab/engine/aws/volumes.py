@@ -1,5 +1,7 @@
 """EBS volumes and their attachments."""
 
+# ruff: noqa: ARG002  the interface gives every type more than it needs
+
 import binascii
 from typing import Any, ClassVar
 
@@ -38,7 +40,7 @@ class Volume(Ec2Resource):
             return []
         return [Failure("size", "a volume needs size or snapshotId")]
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         response = self.ec2.create_volume(
             TagSpecifications=self.specification(inputs),
             **given(
@@ -54,15 +56,17 @@ class Volume(Ec2Resource):
         )
         return str(response["VolumeId"])
 
-    def _find(self, id: str) -> dict[str, Any]:  # noqa: A002
-        return only(self.ec2.describe_volumes(VolumeIds=[id])["Volumes"], id)
+    def _find(self, resource_id: str) -> dict[str, Any]:
+        return only(self.ec2.describe_volumes(VolumeIds=[resource_id])["Volumes"], resource_id)
 
-    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
-        what = f"volume {id} to be available"
-        wait_until(what, FIVE_MINUTES, lambda: self._find(id)["State"] in ("available", "in-use"))
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:
+        what = f"volume {resource_id} to be available"
+        wait_until(
+            what, FIVE_MINUTES, lambda: self._find(resource_id)["State"] in ("available", "in-use")
+        )
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
-        volume = self._find(id)
+    def read(self, resource_id: str, state: Props) -> Props:
+        volume = self._find(resource_id)
         return {
             "availabilityZone": volume["AvailabilityZone"],
             "encrypted": bool(volume.get("Encrypted")),
@@ -72,14 +76,14 @@ class Volume(Ec2Resource):
             "snapshotId": volume.get("SnapshotId") or "",
             "throughput": volume.get("Throughput") or state.get("throughput", 0),
             "type": volume["VolumeType"],
-            "arn": self.cloud.arn("ec2", f"volume/{id}"),
+            "arn": self.cloud.arn("ec2", f"volume/{resource_id}"),
             "createTime": str(volume.get("CreateTime", "")),
             **self.tags_found(tag_map(volume.get("Tags")), state),
         }
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
@@ -87,22 +91,24 @@ class Volume(Ec2Resource):
     ) -> None:
         changes = {name: inputs[name] for name in CAN_CHANGE if name in changed and name in inputs}
         if changes:
-            self.ec2.modify_volume(VolumeId=id, **given(changes, CAN_CHANGE))
+            self.ec2.modify_volume(VolumeId=resource_id, **given(changes, CAN_CHANGE))
 
             def modified() -> bool:
-                response = self.ec2.describe_volumes_modifications(VolumeIds=[id])
+                response = self.ec2.describe_volumes_modifications(VolumeIds=[resource_id])
                 states = [item["ModificationState"] for item in response["VolumesModifications"]]
                 return not states or states[-1] in ("optimizing", "completed")
 
-            wait_until(f"volume {id} to be modified", FIVE_MINUTES, modified)
-        super().update(id, state, inputs, changed, call)
+            wait_until(f"volume {resource_id} to be modified", FIVE_MINUTES, modified)
+        super().update(resource_id, state, inputs, changed, call)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
         if state.get("finalSnapshot"):
-            self.ec2.create_snapshot(VolumeId=id, Description=f"final snapshot of {id}")
-        what = f"volume {id} to be free"
-        wait_until(what, 2 * FIVE_MINUTES, lambda: self._find(id)["State"] == "available")
-        self.ec2.delete_volume(VolumeId=id)
+            self.ec2.create_snapshot(
+                VolumeId=resource_id, Description=f"final snapshot of {resource_id}"
+            )
+        what = f"volume {resource_id} to be free"
+        wait_until(what, 2 * FIVE_MINUTES, lambda: self._find(resource_id)["State"] == "available")
+        self.ec2.delete_volume(VolumeId=resource_id)
 
 
 class VolumeAttachment(Ec2Resource):
@@ -119,7 +125,7 @@ class VolumeAttachment(Ec2Resource):
         "stopInstanceBeforeDetaching": Property(),
     }
 
-    def create(self, inputs: Props, call: Call) -> str:  # noqa: ARG002
+    def create(self, inputs: Props, call: Call) -> str:
         device, instance = inputs["deviceName"], inputs["instanceId"]
         volume = inputs["volumeId"]
         if self._status(inputs) == "":
@@ -144,7 +150,7 @@ class VolumeAttachment(Ec2Resource):
         found = self.ec2.describe_instances(InstanceIds=[instance])["Reservations"]
         return str(only(found, instance)["Instances"][0]["State"]["Name"])
 
-    def settle(self, id: str, inputs: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:
         what = f"volume {inputs['volumeId']} to be attached to {inputs['instanceId']}"
         wait_until(what, FIVE_MINUTES, lambda: self._status(inputs) == "attached")
 
@@ -158,12 +164,12 @@ class VolumeAttachment(Ec2Resource):
                     return str(attachment["State"])
         return ""
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
+    def read(self, resource_id: str, state: Props) -> Props:
         if self._status(state) in ("", "detached"):
-            raise Gone(id)
+            raise Gone(resource_id)
         return {name: state[name] for name in ("deviceName", "instanceId", "volumeId")}
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
         if state.get("skipDestroy") or self._status(state) in ("", "detached"):
             return
         instance = state["instanceId"]

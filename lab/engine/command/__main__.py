@@ -5,6 +5,8 @@ Behaviour as in pulumi/pulumi-command: triggers replace, every other change runs
 engine's log as it appears, and a failure shows what the command printed.
 """
 
+# ruff: noqa: ARG002  the interface gives every type more than it needs
+
 import os
 import signal
 import subprocess
@@ -137,13 +139,13 @@ class Command(Resource):
     def unsettled(self, changed: set[str]) -> tuple[str, ...]:
         return self.outputs if changed else ()
 
-    def read(self, id: str, state: Props) -> Props:  # noqa: A002
+    def read(self, resource_id: str, state: Props) -> Props:
         """What the command that has just run printed, else what it printed last."""
-        return self._printed.pop(id, {name: state.get(name, "") for name in self.outputs})
+        return self._printed.pop(resource_id, {name: state.get(name, "") for name in self.outputs})
 
     def update(
         self,
-        id: str,
+        resource_id: str,
         state: Props,
         inputs: Props,
         changed: set[str],
@@ -152,9 +154,9 @@ class Command(Resource):
         command = inputs.get("update") or inputs.get("create")
         if command and changed:
             last = {name: state.get(name, "") for name in self.outputs}
-            self._printed[id] = self._runner.run(command, {**inputs, **last}, call)
+            self._printed[resource_id] = self._runner.run(command, {**inputs, **last}, call)
 
-    def delete(self, id: str, state: Props, call: Call) -> None:  # noqa: A002, ARG002
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
         if state.get("delete"):
             self._runner.run(state["delete"], state, call)
 
