@@ -75,7 +75,7 @@ class Site:
         with urlopen(f"{self._api}/lab/status", timeout=10) as answer:  # noqa: S310
             rows: list[dict[str, Any]] = json.load(answer)["machines"]
         found = [
-            Machine(**{key: row[key] for key in Machine.__dataclass_fields__} | short(row))
+            Machine(**{key: row[key] for key in Machine.__dataclass_fields__})
             for row in rows
             if row["state"] == "running" and row["pid"] and role in (None, row["role"])
         ]
@@ -156,11 +156,6 @@ class Site:
             text=True,
             check=False,
         )
-
-
-def short(row: dict[str, Any]) -> dict[str, str]:
-    """The machine's own name; its tag puts project and stack before it."""
-    return {"name": str(row["name"]).removeprefix("site-lab-")}
 
 
 def _outcome(run: subprocess.CompletedProcess[str]) -> Outcome:
