@@ -8,7 +8,7 @@ sources := __main__.py app benchmarks components hosts lab policies scripts test
 python := $(wildcard $(sources))
 shell_scripts := .ci/run lab/bootstrap
 
-.PHONY: help up preview down destroy status url env shell logs install venv test check fast format
+.PHONY: help up preview down destroy status url env shell logs install venv test bench check fast format
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -46,6 +46,9 @@ install: venv ## install what the lab needs, and start nothing
 
 test: install ## all four tiers, the last on real machines
 	.venv/bin/python -m pytest
+
+bench: install ## measure the README's figures and write them there
+	.venv/bin/python -m benchmarks
 
 check: venv fast ## format, lint, types and the fast tests
 	.venv/bin/ruff format --check $(python)

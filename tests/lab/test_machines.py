@@ -79,10 +79,10 @@ def test_a_machine_without_a_network_says_why_it_does_not_start() -> None:
 
 
 def test_a_machine_that_was_stopped_has_its_files_when_it_starts_again(machine: Machine) -> None:
-    faults.run(machine.id, "sh", "-c", "echo kept > /var/tmp/file")
+    faults.run(machine.id, "sh", "-c", "echo kept > /srv/file")
     machines.stop(machine.id, 20 * SLOWNESS, keep=True)
     machines.start(machine)
-    assert faults.run(machine.id, "cat", "/var/tmp/file") == "kept\n"
+    assert faults.run(machine.id, "cat", "/srv/file") == "kept\n"
 
 
 def ending(machine: Machine) -> threading.Event:
@@ -117,14 +117,14 @@ def test_a_reboot_keeps_files_volumes_and_the_machine(machine: Machine) -> None:
     ended = ending(machine)
     volumes.create(VOLUME, 1)
     volumes.attach(VOLUME, machine.id)
-    faults.run(machine.id, "sh", "-c", "echo kept > /var/tmp/file")
+    faults.run(machine.id, "sh", "-c", "echo kept > /srv/file")
     before = machines.leader(machine.id)
 
     faults.run(machine.id, "systemctl", "--no-block", "reboot")
 
     eventually("it boots again", lambda: machines.leader(machine.id) not in (None, before), 30)
     booted()
-    assert faults.run(machine.id, "cat", "/var/tmp/file") == "kept\n"
+    assert faults.run(machine.id, "cat", "/srv/file") == "kept\n"
     eventually(
         "the volume is there",
         lambda: Path(f"/proc/{machines.leader(machine.id)}/root/dev/nvme1n1").is_block_device(),
