@@ -30,6 +30,9 @@ _CLAIM = "\0site-lab"
 """The daemon's abstract socket: name spaces and addresses are the whole machine's, so one
 lab is all that it takes."""
 
+_ENGINE = (b"lab.engine.", b"lab/engine/")
+"""In the command line of every part of an engine that Python runs."""
+
 _local = build_opener(ProxyHandler({}))
 
 
@@ -141,10 +144,30 @@ def stop() -> None:
 
 def sweep() -> None:
     """Remove what a lab left: its processes, mounts, devices, name spaces and files."""
+    for pid in engines():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     machines.clear()
     volumes.clear()
     network.clear()
     remove_files()
+
+
+def engines() -> list[int]:
+    """Pulumi's processes on this lab: the engine, or what one that was killed left behind.
+
+    Not a shell that has the lab's environment, nor what the user runs in it.
+    """
+    ours = f"PULUMI_HOME={paths.home()}".encode()
+    found: list[int] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            program = (process / "exe").readlink()
+            words = (process / "cmdline").read_bytes()
+            part = program.is_relative_to(paths.home()) or any(name in words for name in _ENGINE)
+            if part and ours in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+    return found
 
 
 def remove_files() -> None:

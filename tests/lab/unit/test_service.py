@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,22 @@ def test_what_is_dear_survives_and_the_rest_goes() -> None:
     paths.daemon_log().touch()
     service.remove_files()
     assert sorted(entry.name for entry in paths.state().iterdir()) == ["cache", "failures"]
+
+
+def test_what_a_killed_engine_left_is_found_and_the_user_s_shell_is_not() -> None:
+    ours = os.environ | {"PULUMI_HOME": str(paths.home())}
+    asleep = "import time; time.sleep(60)  # "
+    started = [
+        subprocess.Popen([sys.executable, "-c", asleep + what], env=environment)
+        for what, environment in (
+            ("lab.engine.language_host", ours),
+            ("the user's own", ours),
+            ("lab.engine.language_host of another lab", dict(os.environ)),
+        )
+    ]
+    try:
+        assert service.engines() == [started[0].pid]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
