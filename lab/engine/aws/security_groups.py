@@ -261,7 +261,10 @@ class _Rule(Ec2Resource):
                 "description": "Description",
                 **SOURCES,
             }
-            rule = {"IpProtocol": _protocol(inputs["ipProtocol"]), **given(inputs, names)}
+            protocol = _protocol(inputs["ipProtocol"])
+            rule = {"IpProtocol": protocol, **given(inputs, names)}
+            if protocol == ALL_PROTOCOLS:
+                rule |= {"FromPort": -1, "ToPort": -1}  # EC2 needs no ports here, moto does
             self.ec2.modify_security_group_rules(
                 GroupId=inputs["securityGroupId"],
                 SecurityGroupRules=[

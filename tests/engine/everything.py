@@ -1,0 +1,208 @@
+"""A program with every type of the table, for test_types.py: `variant` chooses what is changed."""
+
+import json
+
+import pulumi
+import pulumi_aws as aws
+from pulumi_command import local
+
+update = pulumi.Config().get("variant") == "update"
+replace = pulumi.Config().get("variant") == "replace"
+
+
+def either(first: object, second: object) -> object:
+    """What an update changes."""
+    return second if update else first
+
+
+def other(first: object, second: object) -> object:
+    """What a replacement changes."""
+    return second if replace else first
+
+
+def statement(**parts: object) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **parts}]})
+
+
+zones = aws.get_availability_zones(state="available").names
+image = aws.ec2.get_ami(owners=["self"], most_recent=True, name_regex=other("lab", "other"))
+trust = statement(Principal={"Service": "ec2.amazonaws.com"}, Action="sts:AssumeRole")
+
+vpc = aws.ec2.Vpc("net", cidr_block="10.0.0.0/16", enable_dns_hostnames=either(True, False))
+subnet = aws.ec2.Subnet(
+    "near",
+    vpc_id=vpc.id,
+    cidr_block="10.0.0.0/24",
+    availability_zone=zones[0],
+    map_public_ip_on_launch=either(False, True),
+)
+far = aws.ec2.Subnet(
+    "far", vpc_id=vpc.id, cidr_block=other("10.0.1.0/24", "10.0.2.0/24"), availability_zone=zones[1]
+)
+internet = aws.ec2.InternetGateway("internet", vpc_id=vpc.id, tags={"a": either("b", "c")})
+table = aws.ec2.RouteTable("table", vpc_id=vpc.id)
+spare = aws.ec2.RouteTable("spare", vpc_id=vpc.id)
+address = aws.ec2.Eip("nat", domain="vpc")
+nat = aws.ec2.NatGateway("nat", subnet_id=subnet.id, allocation_id=address.allocation_id)
+aws.ec2.Route(
+    "out",
+    route_table_id=table.id,
+    destination_cidr_block=other("0.0.0.0/0", "1.0.0.0/8"),
+    gateway_id=None if update else internet.id,
+    nat_gateway_id=nat.id if update else None,
+)
+aws.ec2.RouteTableAssociation(
+    "near", subnet_id=subnet.id, route_table_id=spare.id if update else table.id
+)
+aws.ec2.VpcEndpoint(
+    "s3",
+    vpc_id=vpc.id,
+    service_name="com.amazonaws.eu-central-1.s3",
+    route_table_ids=either([table.id], [table.id, spare.id]),
+)
+aws.ec2.DefaultSecurityGroup("default", vpc_id=vpc.id, ingress=[], egress=[])
+group = aws.ec2.SecurityGroup("web", vpc_id=vpc.id, tags={"a": either("b", "c")})
+second = aws.ec2.SecurityGroup("second", vpc_id=vpc.id, description=other("one", "two"))
+aws.ec2.VpcEndpoint(
+    "ssm",
+    vpc_id=vpc.id,
+    service_name=other("com.amazonaws.eu-central-1.ssm", "com.amazonaws.eu-central-1.sqs"),
+    vpc_endpoint_type="Interface",
+    subnet_ids=[subnet.id],
+    security_group_ids=[group.id],
+    private_dns_enabled=True,
+)
+aws.vpc.SecurityGroupIngressRule(
+    "in",
+    security_group_id=group.id,
+    ip_protocol="tcp",
+    from_port=80,
+    to_port=either(80, 81),
+    cidr_ipv4=other("0.0.0.0/0", None),
+    referenced_security_group_id=other(None, group.id),
+)
+aws.vpc.SecurityGroupEgressRule(
+    "out", security_group_id=group.id, ip_protocol="-1", cidr_ipv4=either("10.0.0.0/8", "0.0.0.0/0")
+)
+role = aws.iam.Role("role", assume_role_policy=trust, max_session_duration=either(3600, 7200))
+other_role = aws.iam.Role("other", assume_role_policy=trust, path=other("/", "/x/"))
+aws.iam.RolePolicy(
+    "may", role=role.name, policy=statement(Action=either("s3:Get*", "s3:*"), Resource="*")
+)
+aws.iam.RolePolicyAttachment(
+    "session",
+    role=role.name,
+    policy_arn=other(
+        "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore",
+        "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess",
+    ),
+)
+profile = aws.iam.InstanceProfile("profile", role=other_role.name if update else role.name)
+machine = aws.ec2.Instance(
+    "machine",
+    ami=image.id,
+    instance_type=either("t3.micro", "t3.small"),
+    subnet_id=subnet.id,
+    vpc_security_group_ids=[group.id, second.id] if update else [group.id],
+    iam_instance_profile=profile.name,
+    associate_public_ip_address=True,
+    disable_api_termination=either(False, True),
+    force_destroy=True,
+    metadata_options={"http_tokens": "required", "http_put_response_hop_limit": either(1, 2)},
+    root_block_device={
+        "encrypted": True,
+        "volume_type": "gp3",
+        "volume_size": either(8, 9),
+        "tags": {"a": either("b", "c")},
+    },
+    user_data=other("one", "two"),
+    user_data_replace_on_change=True,
+)
+volume = aws.ebs.Volume(
+    "data", availability_zone=zones[0], size=either(8, 9), type="gp3", encrypted=other(True, False)
+)
+aws.ec2.VolumeAttachment(
+    "data",
+    device_name="/dev/sdf",
+    instance_id=machine.id,
+    volume_id=volume.id,
+    opts=pulumi.ResourceOptions(delete_before_replace=True),
+)
+bucket = aws.s3.Bucket("bucket", force_destroy=True, tags={"a": either("b", "c")})
+aws.s3.BucketPublicAccessBlock(
+    "bucket", bucket=bucket.bucket, block_public_acls=either(True, False)
+)
+aws.s3.BucketServerSideEncryptionConfiguration(
+    "bucket",
+    bucket=bucket.bucket,
+    rules=[
+        {"apply_server_side_encryption_by_default": {"sse_algorithm": either("AES256", "aws:kms")}}
+    ],
+)
+aws.s3.BucketVersioning(
+    "bucket",
+    bucket=bucket.bucket,
+    versioning_configuration={"status": either("Enabled", "Suspended")},
+)
+aws.s3.BucketOwnershipControls(
+    "bucket",
+    bucket=bucket.bucket,
+    rule={"object_ownership": either("BucketOwnerEnforced", "BucketOwnerPreferred")},
+)
+aws.s3.BucketPolicy(
+    "bucket",
+    bucket=bucket.bucket,
+    policy=bucket.arn.apply(
+        lambda arn: statement(
+            Principal="*", Action=either("s3:GetObject", "s3:*"), Resource=[f"{arn}/*"]
+        )
+    ),
+)
+aws.s3.BucketObjectv2(
+    "file", bucket=bucket.bucket, key=other("a", "b"), source=pulumi.FileAsset("file.txt")
+)
+aws.s3.BucketObjectv2(
+    "archive",
+    bucket=bucket.bucket,
+    key="a.tar.gz",
+    source=pulumi.AssetArchive({"x": pulumi.StringAsset(str(either("one", "two")))}),
+)
+aws.ssm.Parameter(
+    "word",
+    name=other("/a", "/b"),
+    type="SecureString",
+    value=either("one", "two"),
+    description="a word",
+)
+aws.dynamodb.Table(
+    "table",
+    billing_mode="PAY_PER_REQUEST",
+    hash_key=other("id", "key"),
+    attributes=[{"name": other("id", "key"), "type": "S"}],
+    point_in_time_recovery={"enabled": either(True, False)},
+    server_side_encryption={"enabled": True},
+    ttl={"attribute_name": "gone", "enabled": True},
+    deletion_protection_enabled=False,
+)
+zone = aws.route53.Zone(
+    "zone", name="a.internal", comment=either("x", "y"), vpcs=[{"vpc_id": vpc.id}]
+)
+aws.route53.Record(
+    "name",
+    zone_id=zone.zone_id,
+    name=other("a", "b"),
+    type="A",
+    ttl=either(1, 2),
+    records=["10.0.0.9", "10.0.0.8"],
+)
+command = local.Command(
+    "command",
+    create='echo "made $WHAT"; cat',
+    update='echo "updated $WHAT after $PULUMI_COMMAND_STDOUT"',
+    delete='echo "$PULUMI_COMMAND_STDOUT" >> deleted',
+    stdin="given",
+    environment={"WHAT": either("one", "two")},
+    triggers=[other(1, 2)],
+)
+pulumi.export("said", command.stdout)
+pulumi.export("bucket", bucket.bucket)
