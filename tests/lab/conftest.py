@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import service
 from lab.stack import LAB, Stack
 from tests.lab.site import PROJECT, Site, eventually
 
@@ -26,12 +27,15 @@ def lab(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="session")
 def running_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Up, and down again afterwards unless it was up before."""
+    was_up = service.running() is not None
     up = lab("up")
     if up.returncode:
         pytest.exit(f"make up failed:\n{up.stdout}\n{up.stderr}", returncode=1)
     environment = Stack(LAB).environment()
     yield Site(environment, environment["AWS_ENDPOINT_URL"], tmp_path_factory.mktemp("settings"))
-    lab("down")
+    if not was_up:
+        lab("down")
 
 
 @pytest.fixture
