@@ -116,30 +116,28 @@ def _follow(command: list[str], folder: Path, progress: Progress) -> str:
     """Run a command and pass on its lines; the last one that is no package's name."""
     started = time.monotonic()
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": ""}
-    process = subprocess.Popen(
+    compiled, last = 0, ""
+    with subprocess.Popen(
         command,
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    compiled, last = 0, ""
-    try:
-        for line in process.stdout or ():
-            text = line.strip()
-            if re.fullmatch(r"[\w./~@+-]+", text):
-                compiled += 1
-                elapsed = time.monotonic() - started
-                progress(f"{elapsed:4.0f} s, package {compiled}: {text}")
-            elif text:
-                last = text
-                progress(text)
-        process.wait()
-    finally:
-        if process.poll() is None:
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                text = line.strip()
+                if re.fullmatch(r"[\w./~@+-]+", text):
+                    compiled += 1
+                    elapsed = time.monotonic() - started
+                    progress(f"{elapsed:4.0f} s, package {compiled}: {text}")
+                elif text:
+                    last = text
+                    progress(text)
+        except BaseException:
             process.terminate()
-            process.wait()
+            raise
     return last
 
 

@@ -1,6 +1,7 @@
 """A program with every type of the table, for test_types.py: `variant` chooses what is changed."""
 
 import json
+from typing import TypeVar
 
 import pulumi
 import pulumi_aws as aws
@@ -10,12 +11,15 @@ update = pulumi.Config().get("variant") == "update"
 replace = pulumi.Config().get("variant") == "replace"
 
 
-def either(first: object, second: object) -> object:
+T = TypeVar("T")
+
+
+def either(first: T, second: T) -> T:
     """What an update changes."""
     return second if update else first
 
 
-def other(first: object, second: object) -> object:
+def other(first: T, second: T) -> T:
     """What a replacement changes."""
     return second if replace else first
 

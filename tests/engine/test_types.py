@@ -3,7 +3,6 @@
 import io
 import shutil
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,7 +64,7 @@ REPLACED = {
 @pytest.fixture(scope="module")
 def everything(
     tmp_path_factory: pytest.TempPathFactory, pulumi_home: Path, whole_cloud: Cloud
-) -> Iterator[Workspace]:
+) -> Workspace:
     """The program, deployed. The tests of this module take it further, in their order."""
     whole_cloud.reset()
     space = Workspace(tmp_path_factory.mktemp("all") / "p", pulumi_home, whole_cloud.endpoint)
@@ -76,7 +75,7 @@ def everything(
     assert {name.split()[0] for name in made.changes} >= {
         token.rsplit(":", 1)[-1] for token in resource_types(ProviderCloud())
     }
-    yield space
+    return space
 
 
 def settled(space: Workspace) -> None:
