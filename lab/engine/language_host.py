@@ -19,6 +19,7 @@ from typing import IO, Any, cast
 import grpc
 from google.protobuf import empty_pb2, struct_pb2
 
+from lab.engine.parent import end_with_parent
 from lab.engine.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
 EXECUTOR = Path(__file__).with_name("language_exec.py")
@@ -222,6 +223,7 @@ def main() -> None:
     """Serve until the engine ends this process."""
     engine = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     host = LanguageHost(engine)
+    end_with_parent(host.end)
     server = grpc.server(futures.ThreadPoolExecutor(16))
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)  # pyright: ignore[reportUnknownMemberType]
     port = server.add_insecure_port("127.0.0.1:0")

@@ -9,7 +9,6 @@ plugin's end when the engine ends.
 
 import contextlib
 import os
-import select
 import signal
 import sys
 import threading
@@ -25,6 +24,7 @@ from google.protobuf import any_pb2, empty_pb2
 from google.rpc import status_pb2
 
 from lab.engine import schema
+from lab.engine.parent import end_with_parent
 from lab.engine.proto import (
     engine_pb2,
     engine_pb2_grpc,
@@ -422,18 +422,10 @@ def _failed_after_creation(resource_id: str, state: Props, reason: str) -> _Abor
     return _Aborted(status_pb2.Status(code=code, message=reason, details=[detail]))
 
 
-def _end_with_parent(plugin: Plugin) -> None:
-    """When the engine dies, however it dies, so does its plugin, with everything it started."""
-    watch = os.pidfd_open(os.getppid())
-    select.select([watch], [], [])
-    plugin.cancel()
-    os._exit(1)
-
-
 def serve(plugin: Plugin) -> None:
     """Serve the plugin until the engine ends this process."""
     engine = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
-    threading.Thread(target=_end_with_parent, args=(plugin,), daemon=True).start()
+    end_with_parent(plugin.cancel)
     unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     # Every command that waits for a machine holds a thread.
     server = grpc.server(futures.ThreadPoolExecutor(128), options=unlimited)

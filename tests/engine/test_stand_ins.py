@@ -223,20 +223,36 @@ def test_an_up_whose_engine_was_killed_is_recovered_by_the_next(
     assert workspace.must(workspace.up()).changes == {}
 
 
-def test_the_plugins_end_with_the_engine_and_end_what_they_started(workspace: Workspace) -> None:
-    workspace.program('local.Command("slow", create="echo $$ > pid; exec sleep 300")\n')
+def test_what_the_engine_started_ends_when_it_is_killed(workspace: Workspace) -> None:
+    workspace.program('local.Command("slow", create="touch started; exec sleep 300")\n')
     engine = workspace.start("up", "--yes", "--skip-preview")
-    record = workspace.folder / "pid"
     deadline = time.monotonic() + 30
-    while not (record.exists() and record.read_text().strip()):
+    while not (workspace.folder / "started").exists():
         assert time.monotonic() < deadline, "the command never started"
         time.sleep(0.05)
+    running = processes_of(workspace)
+    for part in ("pulumi", "language_host", "language_exec", "lab.engine.command", "sleep"):
+        assert any(part in line for line in running.values()), part
     engine.kill()
     engine.wait()
-    process = Path("/proc", record.read_text().strip())
-    while process.exists():
-        assert time.monotonic() < deadline, "the command outlives the engine"
+    while left := processes_of(workspace):
+        assert time.monotonic() < deadline, left
         time.sleep(0.05)
+
+
+def processes_of(workspace: Workspace) -> dict[str, str]:
+    """Command lines of the processes with the workspace's own environment, by their ids."""
+    mark = f"PULUMI_BACKEND_URL={workspace.environment['PULUMI_BACKEND_URL']}".encode()
+    found: dict[str, str] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes().split(b"\0")
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue  # it has just ended
+        if mark in environment and line:
+            found[folder.name] = line
+    return found
 
 
 @pytest.mark.parametrize("how", ["import", "get"])
