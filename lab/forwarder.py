@@ -34,6 +34,8 @@ class _Side(asyncio.Protocol):
     def __init__(self, connections: "set[_Side]") -> None:
         self.transport: asyncio.Transport | None = None
         self.other: _Side | None = None
+        self.ended = False
+        """Nothing more comes from here."""
         self._connections = connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -45,7 +47,10 @@ class _Side(asyncio.Protocol):
             self.other.transport.write(data)
 
     def eof_received(self) -> bool:
-        """Half a close here is half a close there."""
+        """Half a close here is half a close there; both halves are the end of both."""
+        self.ended = True
+        if self.other and self.other.ended:
+            return False  # closes this end, and then the other with it
         if self.other and self.other.transport and not self.other.transport.is_closing():
             self.other.transport.write_eof()
         return True

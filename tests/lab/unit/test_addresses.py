@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -174,3 +175,34 @@ def test_a_port_that_is_taken_is_said() -> None:
             return {key.partition(":")[0]: why for key, why in failed.items()}
 
     assert asyncio.run(scenario()) == {"127.0.0.1": "Address already in use"}
+
+
+def test_a_connection_that_both_ends_have_closed_leaves_no_descriptor_open() -> None:
+    def sockets() -> int:
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are enough
+
+    async def scenario() -> tuple[int, int]:
+        behind = await asyncio.start_server(bye, "127.0.0.1", 0)
+        target: tuple[str, int] = behind.sockets[0].getsockname()
+        between, address = Here(Path("/proc/self/ns/net")), ("127.0.0.1", free_port())
+        await between.want({address: target})
+        before = sockets()
+        async with asyncio.timeout(10):
+            for _ in range(20):
+                reader, writer = await asyncio.open_connection(*address)
+                writer.write_eof()
+                assert await reader.read() == b"bye"
+                writer.close()
+                await writer.wait_closed()
+            while sockets() > before:
+                await asyncio.sleep(0.01)
+        await between.want({})
+        behind.close()
+        return before, sockets()
+
+    async def bye(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"bye" + await reader.read())
+        writer.close()
+
+    before, after = asyncio.run(scenario())
+    assert after <= before
