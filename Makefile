@@ -8,6 +8,9 @@ sources := __main__.py app benchmarks components hosts lab policies scripts test
 python := $(wildcard $(sources))
 shell_scripts := .ci/run lab/bootstrap
 
+# These share nothing but the processors; the lab tier has one lab.
+without_machines := tests/components tests/scripts tests/lab/unit tests/hosts tests/engine
+
 .PHONY: help up preview down destroy status url env shell logs install venv test bench check fast format
 .DEFAULT_GOAL := help
 
@@ -45,7 +48,8 @@ install: venv ## install what the lab needs, and start nothing
 	@$(lab) install
 
 test: install ## all four tiers, the last on real machines
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(without_machines)
+	.venv/bin/python -m pytest --ignore tests/lab/unit tests/lab
 
 bench: install ## measure the README's figures and write them there
 	.venv/bin/python -m benchmarks
@@ -57,7 +61,7 @@ check: venv fast ## format, lint, types and the fast tests
 	shellcheck $(shell_scripts)
 
 fast:
-	.venv/bin/python -m pytest -q $(wildcard tests/components tests/scripts tests/lab/unit)
+	.venv/bin/python -m pytest -q tests/components tests/scripts tests/lab/unit
 
 format: venv ## write the code as check wants it
 	.venv/bin/ruff format $(python)

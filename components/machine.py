@@ -87,6 +87,8 @@ class Machine(pulumi.ComponentResource):
                 parent=self,
                 depends_on=[*identity.needs, *after],
                 delete_before_replace=delete_first,
+                # EC2 would stop and start the machine in place, undrained and all at once.
+                replace_on_changes=["instanceType"],
             ),
         )
         self.id = instance.id

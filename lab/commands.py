@@ -73,7 +73,8 @@ def destroy(stack: Stack, asked: Namespace) -> int:
         return stack.run("destroy", *asked.rest)
     with service.exclusively():
         _running()
-        return stack.run("destroy", "--yes", "--skip-preview", *asked.rest)
+        # With the preview: it refuses a protected stack before anything is deleted.
+        return stack.run("destroy", "--yes", *asked.rest)
 
 
 def status(stack: Stack, asked: Namespace) -> int:

@@ -209,6 +209,7 @@ SETTINGS: dict[str, dict[str, str]] = {
         "Command app-server-2-ready": "delete",
         **records("app-server"),
     },
+    "appServers.instanceType=t3.medium": {**replaced(*APP_SERVERS), **records("app-server")},
     "appServers.memoryMax=256M": {**replaced(*APP_SERVERS), **records("app-server")},
     # HAProxy sends a server no more requests than it has threads for.
     "appServers.threads=8": {
