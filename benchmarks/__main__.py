@@ -5,6 +5,7 @@ Wants a machine on which no lab runs; takes some ten minutes.
 
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ REQUESTS = 1000
 
 
 def main() -> None:
+    if missing := [name for name in ("nginx", "wrk") if shutil.which(name) is None]:
+        sys.exit(f"bench: not there: {', '.join(missing)}. Do: apt-get install nginx-light wrk")
     figures = [*fast_tests(), *life_of_the_lab()]
     sys.stdout.write(readme.table(figures, machine()))
     readme.write(figures, machine())
