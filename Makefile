@@ -4,23 +4,23 @@ NAME ?=
 export STACK
 
 lab := .venv/bin/python -m lab
-sources := __main__.py app benchmarks components hosts lab policies scripts tests
+sources := __main__.py app benchmarks components hosts lab scripts tests
 python := $(wildcard $(sources))
-shell_scripts := .ci/run lab/bootstrap
+shell_scripts := .ci/run lab/bootstrap lab/ground
 
 # These share nothing but the processors; the lab tier has one lab.
 without_machines := tests/components tests/scripts tests/lab/unit tests/hosts tests/engine
 
-.PHONY: help up preview down destroy status url env shell logs install venv test bench check fast format
+.PHONY: help up preview down destroy status url env shell logs install venv test bench check fast format ground
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1 — /p' Makefile | column -t -s '—'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s  %s\n", $$1, $$2 }' Makefile
 
-up: venv ## build the site, or bring it to what the program says; ends with its URL
+up: ground venv ## build the site, or bring it to what the program says; ends with its URL
 	@$(lab) up
 
-preview: venv ## show what up would change
+preview: ground venv ## show what up would change
 	@$(lab) preview
 
 down: venv ## remove the site; the lab goes at once with everything in it
@@ -44,7 +44,7 @@ shell: venv ## a shell in a machine: make shell NAME=database-1
 logs: venv ## the journal of a machine, of a dead one too: make logs NAME=app-server-1
 	@$(if $(NAME),,$(error NAME is missing: say which machine, as in `make logs NAME=app-server-1`))$(lab) logs $(NAME)
 
-install: venv ## install what the lab needs, and start nothing
+install: ground venv ## install what the lab needs, and start nothing
 	@$(lab) install
 
 test: install ## all four tiers, the last on real machines
@@ -58,6 +58,7 @@ check: venv fast ## format, lint, types and the fast tests
 	.venv/bin/ruff format --check $(python)
 	.venv/bin/ruff check $(python)
 	.venv/bin/pyright
+	@command -v shellcheck >/dev/null || { echo "shellcheck is not there: apt-get install shellcheck"; exit 1; }
 	shellcheck $(shell_scripts)
 
 fast:
@@ -66,6 +67,9 @@ fast:
 format: venv ## write the code as check wants it
 	.venv/bin/ruff format $(python)
 	.venv/bin/ruff check --fix $(python)
+
+ground:
+	@sh lab/ground
 
 venv: .venv/.locked ## Python's packages, as locked
 

@@ -25,6 +25,8 @@ REQUESTS = 1000
 def main() -> None:
     if missing := [name for name in ("nginx", "wrk") if shutil.which(name) is None]:
         sys.exit(f"bench: not there: {', '.join(missing)}. Do: apt-get install nginx-light wrk")
+    if service.running():
+        sys.exit("bench: a lab runs here, and what is measured begins with none: `make down` first.")
     figures = [*fast_tests(), *life_of_the_lab()]
     sys.stdout.write(readme.table(figures, machine()))
     readme.write(figures, machine())

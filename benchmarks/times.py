@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import cgroups
+from lab import cgroups, paths
 from tests.lab import traffic
 from tests.lab.site import PROJECT, Site, eventually
 
@@ -73,7 +73,7 @@ def _pss(pid: int) -> int:
 
 def _processes_of_the_lab() -> list[int]:
     """The daemon and everything that it started outside machines."""
-    daemon = int((PROJECT / ".lab" / "cloud.pid").read_text())
+    daemon = int((paths.daemon_pid()).read_text())
     table = subprocess.check_output(["ps", "-eo", "pid=,ppid="], text=True).splitlines()
     pairs = [(int(pid), int(parent)) for pid, parent in map(str.split, table)]
     inside = {pid for group in cgroups.existing() for pid in cgroups.processes(group)}

@@ -97,8 +97,8 @@ class LoadBalancers(Fleet):
             app_port=servers.port.number,
             health_path=servers.settings.health_path,
             # One thread of a server is left for its health checks: a server that is merely busy
-            # must not look dead.
-            connections_per_server=servers.settings.workers * servers.settings.threads - 1,
+            # must not look dead. Of one process: its requests may all have come to the same one.
+            connections_per_server=servers.settings.threads - 1,
             connections=self._settings.connections,
             request_timeout=servers.settings.request_timeout,
             client_timeout=self._settings.client_timeout,

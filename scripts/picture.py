@@ -96,10 +96,22 @@ def read(export: dict[str, Any]) -> Picture:
         stack=resources[0]["urn"].split("::")[0].removeprefix("urn:pulumi:"),
         machines=machines,
         arrows=_arrows(by_type[INGRESS], role_of),
-        addresses=tuple(sorted(address["publicIp"] for address in by_type[ADDRESS])),
+        # NAT gateways have addresses too; clients do not know those.
+        addresses=tuple(
+            sorted(
+                address["publicIp"]
+                for address in by_type[ADDRESS]
+                if _role(address) == "load-balancer"
+            )
+        ),
         nat_zones=tuple(sorted(zone_of[nat["subnetId"]] for nat in by_type[NAT])),
         endpoints=tuple(sorted(e["serviceName"].rsplit(".", 1)[1] for e in by_type[ENDPOINT])),
     )
+
+
+def _role(outputs: dict[str, Any]) -> str:
+    tags: Any = outputs.get("tags")
+    return str(tags.get("Role", "")) if tags else ""
 
 
 def _short_name(tags: dict[str, str]) -> str:

@@ -214,7 +214,7 @@ def test_machines_that_are_all_alike_are_replaced_new_ones_first(site: Recording
 
 def test_one_thread_of_a_server_is_left_for_its_health_checks(site: Recording) -> None:
     options = facts(site, "load-balancer-1")["options"]
-    assert options["connections_per_server"] == 15
+    assert options["connections_per_server"] == 7
 
 
 def test_settings_that_no_machine_could_be_told_are_refused(an_app: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import boto3
 import pytest
 
+from lab import paths
 from lab.engine import cli, home
 from tests.engine.harness import ROOT, Workspace
 
@@ -46,7 +47,7 @@ class Cloud:
 def pulumi_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PULUMI_HOME of the tests' own, with the stand-ins."""
     folder = tmp_path_factory.mktemp("pulumi-home")
-    home.install(folder, cli.provide(ROOT / ".lab" / "cache", print))
+    home.install(folder, cli.provide(paths.cache(), print))
     return folder
 
 

@@ -210,6 +210,17 @@ SETTINGS: dict[str, dict[str, str]] = {
         **records("app-server"),
     },
     "appServers.instanceType=t3.medium": {**replaced(*APP_SERVERS), **records("app-server")},
+    "appServers.environment.GREETING=hello": {**replaced(*APP_SERVERS), **records("app-server")},
+    "appServers.workers=2": {**replaced(*APP_SERVERS), **records("app-server")},
+    # What the load balancer has to know as well.
+    "appServers.healthPath=/": {
+        **replaced(*APP_SERVERS, "load-balancer-1"),
+        **records("app-server", "load-balancer"),
+    },
+    "appServers.requestTimeout=20": {
+        **replaced(*APP_SERVERS, "load-balancer-1"),
+        **records("app-server", "load-balancer"),
+    },
     "appServers.memoryMax=256M": {**replaced(*APP_SERVERS), **records("app-server")},
     # HAProxy sends a server no more requests than it has threads for.
     "appServers.threads=8": {
@@ -220,6 +231,24 @@ SETTINGS: dict[str, dict[str, str]] = {
         **replaced("load-balancer-1"),
         **records("load-balancer"),
     },
+    "loadBalancers.instanceType=t3.medium": {
+        **replaced("load-balancer-1"),
+        **records("load-balancer"),
+    },
+    "loadBalancers.connections=3000": {**replaced("load-balancer-1"), **records("load-balancer")},
+    "loadBalancers.connectTimeout=0.5": {
+        **replaced("load-balancer-1"),
+        **records("load-balancer"),
+    },
+    "loadBalancers.clientTimeout=20": {**replaced("load-balancer-1"), **records("load-balancer")},
+    "loadBalancers.keepAliveTimeout=20": {
+        **replaced("load-balancer-1"),
+        **records("load-balancer"),
+    },
+    "loadBalancers.queueTimeout=4": {**replaced("load-balancer-1"), **records("load-balancer")},
+    "database.maxReplicaLag=3": {**replaced(*DATABASES), **records("database")},
+    "database.maxConnections=120": {**replaced(*DATABASES), **records("database")},
+    "database.instanceType=t3.large": {**replaced(*DATABASES), **records("database")},
     "database.volumeSize=3": {f"Volume {name}": "update" for name in DATABASES},
     "database.bufferPool=65": {**replaced(*DATABASES), **records("database")},
     "database.replicas=2": {
@@ -234,6 +263,8 @@ SETTINGS: dict[str, dict[str, str]] = {
         **replaced(*LAB),
         **ALL_RECORDS,
     },
+    "machines.rootVolumeSize=12": {f"Instance {name}": "update" for name in LAB},
+    "machines.readyWithin=130": {f"Command {name}-ready": "update" for name in LAB},
     "machines.drainWithin=41": {f"Command {name}-ready": "update" for name in LAB},
     "network.nat=none": {  # and AWS by endpoints instead
         "Eip nat-1": "delete",

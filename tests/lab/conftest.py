@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lab import service
+from lab import paths, service
 from lab.stack import LAB, Stack
 from tests.lab.site import PROJECT, Site, eventually
 
-JOURNALS = PROJECT / ".lab" / "failures"
+JOURNALS = paths.state() / "failures"
 
 
 def lab(*arguments: str) -> subprocess.CompletedProcess[str]:

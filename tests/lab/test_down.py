@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from lab import paths
 from tests.lab.conftest import lab
-from tests.lab.site import PROJECT, Site
+from tests.lab.site import Site
 
-STATE = PROJECT / ".lab"
+STATE = paths.state()
 KEPT = {"cache", "failures"}
 """What stays: the image and the CLI, and the journals of failed tests."""
 

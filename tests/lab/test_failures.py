@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from lab import faults
 from tests.lab import traffic
 from tests.lab.site import Site, eventually
 
@@ -59,6 +60,17 @@ def test_an_application_server_without_power_costs_no_page_and_comes_back(site: 
         eventually("only the other answers", lambda: last_servers(load) == {OTHER}, 10)
         site.power_on(victim)
         eventually("it serves again", lambda: VICTIM in last_servers(load), 90)
+    assert_no_page_lost_and_no_entry_twice(site, load)
+
+
+def test_an_application_server_that_is_cut_off_silently_costs_no_page(site: Site) -> None:
+    """Its packets vanish, as they do when a cable is cut: nobody is refused or reset."""
+    victim = site.machine(VICTIM)
+    with traffic.load(site.url, mixed, clients=8) as load:
+        eventually("a first round of answers", lambda: len(load.answers) > 100, 30)
+        with faults.partitioned(victim.id):
+            eventually("only the other answers", lambda: last_servers(load) == {OTHER}, 10)
+        eventually("it serves again", lambda: VICTIM in last_servers(load), 60)
     assert_no_page_lost_and_no_entry_twice(site, load)
 
 

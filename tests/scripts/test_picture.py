@@ -50,7 +50,8 @@ EXPORT: dict[str, Any] = {
             instance("load-balancer-1", "load-balancer", "public-1", public=True),
             instance("database-1", "database", "private-2"),
             resource("aws:ec2/volumeAttachment:VolumeAttachment", instanceId="i-database-1"),
-            resource("aws:ec2/eip:Eip", publicIp="203.0.113.7"),
+            resource("aws:ec2/eip:Eip", publicIp="203.0.113.7", tags={"Role": "load-balancer"}),
+            resource("aws:ec2/eip:Eip", publicIp="203.0.113.8", tags={"Name": "site-dev-nat-1"}),
             rule("load-balancer", 80, None),
             rule("database", 3306, "load-balancer"),
             rule("database", 8008, "load-balancer"),
@@ -74,6 +75,10 @@ def test_arrows_are_the_security_groups_rules_by_role() -> None:
         Arrow(None, "load-balancer", "80"),
         Arrow("load-balancer", "database", "3306, 8008"),
     }
+
+
+def test_clients_know_the_load_balancers_addresses_alone() -> None:
+    assert read(EXPORT).addresses == ("203.0.113.7",)
 
 
 def test_what_waits_to_be_deleted_is_not_drawn() -> None:
