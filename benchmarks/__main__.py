@@ -26,10 +26,11 @@ def main() -> None:
     if missing := [name for name in ("nginx", "wrk") if shutil.which(name) is None]:
         sys.exit(f"bench: not there: {', '.join(missing)}. Do: apt-get install nginx-light wrk")
     if service.running():
-        sys.exit("bench: a lab runs here, and what is measured begins with none: `make down` first.")
+        sys.exit("bench: a lab runs here, and this begins with none: `make down` first.")
     figures = [*fast_tests(), *life_of_the_lab()]
-    sys.stdout.write(readme.table(figures, machine()))
-    readme.write(figures, machine())
+    where = f"Measured on {machine()}; your machine will differ, ratios less so.\n\n"
+    sys.stdout.write(where + readme.table(figures))
+    readme.write("figures", where + readme.table(figures))
 
 
 def fast_tests() -> list[Figure]:

@@ -1,11 +1,10 @@
-"""The README's table of figures, between its two markers."""
+"""The README's tables of figures, each between two markers."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
-MARKERS = re.compile(r"(<!-- figures -->\n).*(<!-- /figures -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -15,21 +14,13 @@ class Figure:
     goal: str = ""
 
 
-def table(figures: list[Figure], machine: str) -> str:
+def table(figures: list[Figure]) -> str:
     rows = [f"| {figure.what} | {figure.measured} | {figure.goal} |" for figure in figures]
-    return "\n".join(
-        [
-            f"Measured by `make bench` on {machine}; your machine will differ, ratios less so.",
-            "",
-            "| what | measured | goal |",
-            "| --- | --- | --- |",
-            *rows,
-            "",
-        ]
-    )
+    return "\n".join(["| what | measured | goal |", "| --- | --- | --- |", *rows, ""])
 
 
-def write(figures: list[Figure], machine: str) -> None:
-    text = README.read_text()
-    new = MARKERS.sub(lambda found: found[1] + table(figures, machine) + found[2], text)
+def write(name: str, content: str) -> None:
+    """Put `content` between `<!-- name -->` and `<!-- /name -->`."""
+    markers = re.compile(rf"(<!-- {name} -->\n).*(<!-- /{name} -->)", re.DOTALL)
+    new = markers.sub(lambda found: found[1] + content + found[2], README.read_text())
     README.write_text(new)

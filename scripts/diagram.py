@@ -61,7 +61,9 @@ def draw(picture: Picture, output: Path) -> None:
             if arrow.source == arrow.target:
                 first, *others = groups[arrow.target]
                 for other in others:
-                    _ = first >> Edge(label=f"replication {arrow.ports}", style="bold") >> other
+                    # Not a constraint: the pair stands side by side.
+                    copying = Edge(label="replication", style="bold", constraint="false")
+                    _ = first >> copying >> other
                 continue
             for source in sources:
                 for target in groups[arrow.target]:

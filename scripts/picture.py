@@ -64,7 +64,8 @@ def read(export: dict[str, Any]) -> Picture:
     by_type: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for resource in resources:
         if not resource.get("delete"):  # waiting to be deleted: already replaced
-            by_type[resource["type"]].append(resource.get("outputs") or {})
+            outputs: dict[str, Any] = resource.get("outputs") or {}
+            by_type[resource["type"]].append(outputs | {"id": resource.get("id", "")})
     if not by_type[INSTANCE]:
         message = "The stack has no machines yet: deploy it first (make up, or pulumi up)."
         raise PictureError(message)

@@ -18,8 +18,8 @@ def instance(name: str, role: str, subnet: str, *, public: bool = False) -> dict
     return {
         "urn": f"urn:pulumi:dev::site::aws:ec2/instance:Instance::{name}",
         "type": "aws:ec2/instance:Instance",
+        "id": f"i-{name}",
         "outputs": {
-            "id": f"i-{name}",
             "tags": {"Project": "site", "Stack": "dev", "Role": role, "Name": f"site-dev-{name}"},
             "instanceType": "t3.small",
             "subnetId": subnet,
@@ -29,8 +29,9 @@ def instance(name: str, role: str, subnet: str, *, public: bool = False) -> dict
     }
 
 
-def resource(kind: str, **outputs: object) -> dict[str, Any]:
-    return {"urn": f"urn:pulumi:dev::site::{kind}::x", "type": kind, "outputs": outputs}
+def resource(kind: str, id: str = "x", **outputs: object) -> dict[str, Any]:  # noqa: A002
+    urn = f"urn:pulumi:dev::site::{kind}::{id}"
+    return {"urn": urn, "type": kind, "id": id, "outputs": outputs}
 
 
 def rule(target: str, port: int, source: str | None) -> dict[str, Any]:
