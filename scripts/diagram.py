@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from scripts.picture import Machine, Picture, PictureError, read
 
@@ -62,7 +63,9 @@ def draw(picture: Picture, output: Path) -> None:
                 first, *others = groups[arrow.target]
                 for other in others:
                     # Not a constraint: the pair stands side by side.
-                    copying = Edge(label="replication", style="bold", constraint="false")
+                    # (The package takes any of Graphviz's attributes, and is typed as if none.)
+                    attributes: Any = {"style": "bold", "constraint": "false"}
+                    copying = Edge(label="replication", **attributes)
                     _ = first >> copying >> other
                 continue
             for source in sources:
