@@ -15,7 +15,7 @@ class Figure:
 
 
 def table(figures: list[Figure]) -> str:
-    rows = [f"| {figure.what} | {figure.measured} | {figure.goal} |" for figure in figures]
+    rows = [f"| {figure.what} | {figure.measured} | {figure.goal or '-'} |" for figure in figures]
     return "\n".join(["| what | measured | goal |", "| --- | --- | --- |", *rows, ""])
 
 
