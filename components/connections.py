@@ -93,23 +93,22 @@ class SecurityGroup(pulumi.ComponentResource):
 
     def _ingress(self, peer: "SecurityGroup | Addresses", port: Port) -> pulumi.Resource:
         name = f"{self.name}-from-{peer.name}-{port.number}"
-        return aws.vpc.SecurityGroupIngressRule(
-            name,
-            security_group_id=self.id,
-            referenced_security_group_id=_group_id(peer),
-            cidr_ipv4=_cidr(peer),
-            ip_protocol="tcp",
-            from_port=port.number,
-            to_port=port.number,
-            description=f"{port.name} from {peer.name}",
-            tags=self._site.tags(name, self._role),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        return self._rule(aws.vpc.SecurityGroupIngressRule, name, peer, port, "from")
 
     def egress(self, peer: "SecurityGroup | Addresses", port: Port) -> pulumi.Resource:
         """This component's end of an arrow; the other end is the listener's `allow_from`."""
         name = f"{self.name}-to-{peer.name}-{port.number}"
-        return aws.vpc.SecurityGroupEgressRule(
+        return self._rule(aws.vpc.SecurityGroupEgressRule, name, peer, port, "to")
+
+    def _rule(
+        self,
+        kind: type[aws.vpc.SecurityGroupIngressRule | aws.vpc.SecurityGroupEgressRule],
+        name: str,
+        peer: "SecurityGroup | Addresses",
+        port: Port,
+        way: str,
+    ) -> pulumi.Resource:
+        return kind(
             name,
             security_group_id=self.id,
             referenced_security_group_id=_group_id(peer),
@@ -117,7 +116,7 @@ class SecurityGroup(pulumi.ComponentResource):
             ip_protocol="tcp",
             from_port=port.number,
             to_port=port.number,
-            description=f"{port.name} to {peer.name}",
+            description=f"{port.name} {way} {peer.name}",
             tags=self._site.tags(name, self._role),
             opts=pulumi.ResourceOptions(parent=self),
         )
