@@ -32,8 +32,7 @@ def test_least_connections_sends_new_requests_past_a_busy_server(as_before: Site
 
 def in_flight(site: Site) -> int:
     """Requests that the load balancer has with application servers now."""
-    table = site.run("load-balancer-1", "curl", "-s", "http://127.0.0.1:8404/metrics")
-    lines = [li for li in table.splitlines() if li.startswith("haproxy_backend_current_sessions")]
+    lines = [li for li in metrics(site) if li.startswith("haproxy_backend_current_sessions")]
     return sum(int(float(li.rsplit(" ", 1)[1])) for li in lines if "app" in li)
 
 
@@ -69,10 +68,15 @@ def tail(load: traffic.Load) -> Counter[str]:
 
 
 def servers_up(site: Site) -> int:
-    table = site.run("load-balancer-1", "curl", "-s", "http://127.0.0.1:8404/metrics")
     lines = [
         line
-        for line in table.splitlines()
+        for line in metrics(site)
         if line.startswith("haproxy_server_status{") and 'state="UP"' in line
     ]
     return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines)
+
+
+def metrics(site: Site) -> list[str]:
+    """What the load balancer's Prometheus endpoint says, by line."""
+    url = "http://127.0.0.1:8404/metrics"
+    return site.run("load-balancer-1", "curl", "-s", url).splitlines()
