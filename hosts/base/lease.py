@@ -10,6 +10,9 @@ margin earlier than any contender's wait: whoever is past its `deadline` must ha
 acting as the holder, and nobody has taken over yet. A contender that could not read for a while
 starts its wait anew: the holder may have been unable to renew for the same reason.
 
+The record carries the lease time that its holder counts with, and contenders wait for that: so
+the time can be changed while leases are held.
+
 The clock is CLOCK_BOOTTIME, which goes on while a machine is suspended.
 """
 
@@ -56,6 +59,8 @@ class Record:
     generation: int
     counter: int
     released: bool
+    lease: float
+    """Seconds that it lasts from its last renewal on."""
     extra: Mapping[str, Value] = field(default_factory=dict[str, Value])
 
 
@@ -100,7 +105,7 @@ def vacant(seen: Watch | None, now: float, times: Times) -> bool:
         return False
     if seen.record is None or seen.record.released:
         return True
-    return seen.at - seen.since >= times.lease
+    return seen.at - seen.since >= seen.record.lease
 
 
 def _state(record: Record | None) -> tuple[str, int, int, bool] | None:
@@ -129,6 +134,7 @@ class Lease:
         self.name = name
         self.me = me
         self.times = times
+        """May be changed: it counts from the next renewal on."""
         self._table = table
         self._clock = clock
         self._lock = threading.RLock()
@@ -136,6 +142,7 @@ class Lease:
         self._generation: int | None = None
         self._counter = 0
         self._deadline = float("-inf")
+        self._lease: float | None = None
 
     @property
     def record(self) -> Record | None:
@@ -225,14 +232,27 @@ class Lease:
             self._see(record)
             return True
 
+    def extend(self, asked_at: float, generation: int) -> bool:
+        """The holder goes on without the table, as of `asked_at` on the clock.
+
+        Only for whoever knows by other means that nobody takes this generation's lease over
+        within the lease time from then. Whether it is still this machine's.
+        """
+        with self._lock:
+            if self._generation != generation or not self.held or self._lease is None:
+                return False
+            self._deadline = max(self._deadline, asked_at + self._lease - self.times.margin)
+            return True
+
     def _renew(self, generation: int, changes: Mapping[str, Value | None]) -> bool:
         now = self._clock()
-        # Also if the table does not answer: it may have been written.
+        # Also if the table does not answer: it may have been written, with a shorter lease.
         self._counter += 1
+        self._deadline = min(self._deadline, now + self.times.lease - self.times.margin)
         record = self._table.write(
             self.name,
             {"holder": self.me, "generation": generation, "released": False},
-            {"counter": self._counter, **changes},
+            {"counter": self._counter, "lease": self._milliseconds, **changes},
         )
         if record is None:
             self._generation = None
@@ -247,11 +267,17 @@ class Lease:
             "generation": generation,
             "counter": self._counter,
             "released": False,
+            "lease": self._milliseconds,
         }
+
+    @property
+    def _milliseconds(self) -> int:
+        return round(self.times.lease * 1000)
 
     def _hold(self, record: Record, asked_at: float) -> None:
         self._generation = record.generation
-        self._deadline = asked_at + self.times.lease - self.times.margin
+        self._lease = record.lease
+        self._deadline = asked_at + record.lease - self.times.margin
         self._see(record)
 
     def _read(self) -> Record | None:

@@ -112,5 +112,6 @@ def _record(item: Mapping[str, Mapping[str, Any]]) -> Record:
         generation=cast(int, values.pop("generation")),
         counter=cast(int, values.pop("counter")),
         released=bool(values.pop("released")),
+        lease=cast(int, values.pop("lease")) / 1000,
         extra=values,
     )

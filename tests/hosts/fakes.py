@@ -48,10 +48,12 @@ class MemoryTable:
         ):
             return None
         self.writes += 1
-        record = before or Record("", 0, 0, released=False)
+        record = before or Record("", 0, 0, released=False, lease=0.0)
         extra = dict(record.extra)
         for key, value in changes.items():
-            if key in ("holder", "generation", "counter", "released"):
+            if key == "lease" and isinstance(value, int):
+                record = replace(record, lease=value / 1000)
+            elif key in ("holder", "generation", "counter", "released"):
                 record = replace(record, **{key: value})  # type: ignore[arg-type]
             elif value is None:
                 extra.pop(key, None)

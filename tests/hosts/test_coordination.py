@@ -116,7 +116,7 @@ def test_a_lease_lives_in_the_table(client: Any) -> None:
     assert not other.acquire()
     other.refresh()
     assert other.record == Record(
-        "i-1", 1, 1, released=False, extra={"in_sync": frozenset({"i-1", "i-2"}), "note": "x"}
+        "i-1", 1, 1, released=False, lease=3.0, extra={"in_sync": frozenset({"i-1", "i-2"}), "note": "x"}
     )
     one.refresh({"note": None})
     assert one.record is not None
@@ -135,7 +135,7 @@ def test_a_lease_lives_in_the_table(client: Any) -> None:
 
 def test_a_lease_that_is_there_is_not_made_anew(client: Any) -> None:
     table = DynamoTable(client, TABLE)
-    new = {"holder": "i-1", "generation": 1, "counter": 1, "released": False}
+    new = {"holder": "i-1", "generation": 1, "counter": 1, "released": False, "lease": 3000}
     assert table.write("x", None, new) is not None
     assert table.write("x", None, {**new, "holder": "i-2"}) is None
     record = table.read("x")

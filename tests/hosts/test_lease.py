@@ -287,6 +287,52 @@ def test_threads_may_share_a_lease(table: MemoryTable, clock: Clock) -> None:
     assert table.records["address"].counter == 21
 
 
+def test_a_contender_waits_for_as_long_as_the_holder_counts(
+    table: MemoryTable, clock: Clock
+) -> None:
+    one = lease(table, "a", clock)
+    one.times = Times(lease=10.0, margin=1.0, gap=1.5)
+    one.refresh()
+    assert one.acquire()
+    other = lease(table, "b", clock)
+    other.refresh()
+    wait(other, clock, 8.0)
+    assert one.held
+    assert not other.vacant
+    wait(other, clock, 2.5)
+    assert not one.held
+    assert other.vacant
+
+
+def test_a_shorter_lease_counts_as_soon_as_it_may_have_been_written(
+    table: MemoryTable, clock: Clock
+) -> None:
+    one = held(table, "a", clock)
+    one.times = Times(lease=10.0, margin=1.0, gap=1.5)
+    one.refresh()
+    one.times = Times(lease=3.0, margin=1.0, gap=1.5)
+    table.writes_unanswered = True
+    with pytest.raises(UnreachableError):
+        one.refresh()
+    assert one.deadline == clock.now + 2.0
+
+
+def test_a_holder_may_go_on_without_the_table_while_it_knows_of_no_successor(
+    table: MemoryTable, clock: Clock
+) -> None:
+    one = held(table, "a", clock)
+    generation = one.generation
+    assert generation is not None
+    clock.advance(1.5)
+    assert one.extend(clock.now, generation)
+    clock.advance(1.5)
+    assert one.held
+    assert not one.extend(clock.now, generation + 1)
+    clock.advance(1.0)
+    assert not one.held
+    assert not one.extend(clock.now, generation), "too late"
+
+
 @pytest.mark.parametrize(("margin", "gap"), [(3.0, 1.0), (0.0, 1.0), (1.0, 3.0), (1.0, 0.0)])
 def test_times_that_cannot_work_are_refused(margin: float, gap: float) -> None:
     with pytest.raises(ValueError, match=r"must be within 0 and 3\.0 s"):
@@ -294,10 +340,10 @@ def test_times_that_cannot_work_are_refused(margin: float, gap: float) -> None:
 
 
 def test_a_watch_starts_anew_with_every_change_of_the_record() -> None:
-    record = Record("a", 1, 1, released=False)
+    record = Record("a", 1, 1, released=False, lease=3.0)
     first = watch(None, record, 10.0, 1.5)
     same = watch(first, record, 11.0, 1.5)
-    changed = watch(same, Record("a", 1, 2, released=False), 12.0, 1.5)
+    changed = watch(same, Record("a", 1, 2, released=False, lease=3.0), 12.0, 1.5)
     assert (first.since, same.since, changed.since) == (10.0, 10.0, 12.0)
     assert not vacant(None, 12.0, TIMES)
 
@@ -367,6 +413,10 @@ class Contenders(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.1, 0.5, 1.0, 1.4, 3.0, 10.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
+
+    @rule(name=st.sampled_from("abc"), lease=st.sampled_from([2.0, 3.0, 8.0]))
+    def another_lease_time(self, name: str, lease: float) -> None:
+        self.machines[name].times = Times(lease=lease, margin=1.0, gap=1.5)
 
     @rule(away=st.sampled_from([True, False, False]), deaf=st.sampled_from([True, False, False]))
     def the_network_changes(self, away: bool, deaf: bool) -> None:
