@@ -1,5 +1,6 @@
 """The database machines, each with a volume of its own that outlives it."""
 
+import json
 from functools import partial
 
 import pulumi
@@ -15,6 +16,10 @@ from components.policies import read_parameters, see_all_machines
 from components.secrets import DatabaseSecrets
 from components.site import Site
 from hosts import database as host
+
+MIB = 1024 * 1024
+REDO_LOG = (100, 128 * 1024)
+"""MiB: the least and the most of it that this program asks for."""
 
 MYSQL = Port("mysql", 3306)
 AGENT = Port("agent", 8008)
@@ -47,9 +52,10 @@ class Database(Fleet):
         )
         self._settings = settings
         self.secrets = DatabaseSecrets("database-secrets", site=site, opts=self._child)
+        followed = self._followed_settings()
         identity = self._identity(
             may=[
-                read_parameters(site, self.secrets.for_databases),
+                read_parameters(site, [*self.secrets.for_databases, self._parameter]),
                 see_all_machines(site, foundation.table),
             ]
         )
@@ -76,20 +82,52 @@ class Database(Fleet):
                     user_data=volume.id.apply(partial(self._user_data, name, ordinal)),
                     volume=volume,
                     replace="delete-first",
-                    after=[self.secrets, *(machine.ready for machine in self.machines[-1:])],
+                    after=[
+                        self.secrets,
+                        followed,
+                        *(machine.ready for machine in self.machines[-1:]),
+                    ],
                     opts=self._child,
                 )
             )
         self.record = self._publish()
         self.register_outputs({})
 
+    @property
+    def _parameter(self) -> str:
+        return self._site.parameter(host.SETTINGS)
+
+    def _followed_settings(self) -> aws.ssm.Parameter:
+        """What the machines follow while they run: apart from user data, which replaces them."""
+        return aws.ssm.Parameter(
+            "database-settings",
+            name=self._parameter,
+            type="String",
+            value=json.dumps(changing(self._settings)),
+            tags=self._site.tags("database-settings", self.role),
+            opts=self._child,
+        )
+
     def _user_data(self, name: str, ordinal: int, volume: str) -> str:
         options = host.Options(
             ordinal=ordinal,
             volume=volume,
             database=self.schema,
-            max_replica_lag=self._settings.max_replica_lag,
-            buffer_pool=self._settings.buffer_pool,
-            max_connections=self._settings.max_connections,
         )
         return host.user_data(self._facts(name), options)
+
+
+def changing(settings: settings.Database) -> dict[str, object]:
+    """The settings that running machines follow, in the words of `hosts.database.tunables`."""
+    least, most = REDO_LOG
+    return {
+        "replication": settings.replication,
+        "lease": float(settings.lease),
+        "max_replica_lag": float(settings.max_replica_lag),
+        "max_failover_lag": float(settings.max_failover_lag),
+        "variables": {
+            "max_connections": settings.max_connections,
+            "innodb_buffer_pool_size": settings.buffer_pool * MIB,
+            "innodb_redo_log_capacity": min(max(settings.buffer_pool, least), most) * MIB,
+        },
+    }

@@ -1,11 +1,14 @@
-"""What an operator may choose about a database machine, as plain values."""
+"""What a database machine is told once. What may change while it runs is in `tunables`."""
 
 from dataclasses import dataclass
+
+SETTINGS = "database/settings"
+"""The stack's parameter with what may change."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Times are in seconds."""
+    """Which machine this is, and what is its own."""
 
     ordinal: int
     """Which of the database machines this is, from 1; also mysqld's server_id."""
@@ -13,8 +16,3 @@ class Options:
     """The id of the EBS volume that the data is on: ``vol-0123456789abcdef0``."""
     database: str
     """The name of the application's schema."""
-    max_replica_lag: float
-    """A replica that is further behind takes no reads."""
-    buffer_pool: int
-    """InnoDB's buffer pool, in MiB."""
-    max_connections: int

@@ -2,11 +2,11 @@
 
 from hosts.base import aws, parameters, services
 from hosts.base.agent import Context, Health, in_background
-from hosts.database import certificate, volume
+from hosts.database import certificate, tunables, volume
 from hosts.database.agent import Agent
 from hosts.database.http import serve
 from hosts.database.observe import UNIT
-from hosts.database.options import Options
+from hosts.database.options import SETTINGS, Options
 from hosts.database.render import device
 
 ACCOUNTS = ("application", "replication", "monitor")
@@ -30,6 +30,8 @@ class Database:
             for account in ACCOUNTS
         }
         authority = parameters.value(client, facts.parameter("database/certificate-authority"))
+        settings = tunables.fetch(client, facts.parameter(SETTINGS))
+        tunables.write(settings)
         if not volume.MOUNT.is_mount():
             # A package may have started it on the machine's own disk.
             services.run("systemctl", "disable", "--now", UNIT)
@@ -43,7 +45,7 @@ class Database:
                 name=facts.name,
                 ordinal=options.ordinal,
                 schema=options.database,
-                max_lag=options.max_replica_lag,
+                max_lag=settings.max_replica_lag,
                 passwords=passwords,
                 coordination=self._context.coordination,
             )

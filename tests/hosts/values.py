@@ -64,8 +64,5 @@ def database_options(**changes: object) -> database.Options:
         "ordinal": 1,
         "volume": "vol-0123456789abcdef0",
         "database": "site",
-        "max_replica_lag": 5.0,
-        "buffer_pool": 128,
-        "max_connections": 200,
     }
     return database.Options(**{**values, **changes})  # type: ignore[arg-type]
