@@ -9,7 +9,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from lab import machines, network
 from lab.api import json_answer
 from lab.facts import Instance
-from lab.partitions import Cut, Scope
+from lab.partitions import Cut, Direction, Scope
 from lab.reconcile import Reconciler
 
 PREFIX = "/lab/"
@@ -64,11 +64,17 @@ class Control:
         return {"machines": rows, "addresses": holders, "trouble": self._reconciler.trouble()}
 
     def _partition(self, asked: dict[str, Any]) -> object:
-        """`{"machine": ..., "from": "aws" | "all" | "peer", "peer": ..., "one_way": false}`."""
+        """`{"machine": ..., "from": "aws" | "all" | "peer", "peer": ...,
+        "direction": "both" | "sends" | "gets"}`."""
         machine = self._machine(asked.get("machine"))
-        scope = _scope(asked.get("from"))
+        scope: Scope = _one_of("from", asked.get("from"), get_args(Scope))
         peer = self._machine(asked.get("peer")).id if scope == "peer" else None
-        cut = Cut(machine.id, scope, peer, one_way=bool(asked.get("one_way", False)))
+        cut = Cut(
+            machine.id,
+            scope,
+            peer,
+            _one_of("direction", asked.get("direction", "both"), get_args(Direction)),
+        )
         return self._listed(self._reconciler.cut(lambda cuts: cuts | {cut}))
 
     def _heal(self, asked: dict[str, Any]) -> object:
@@ -108,11 +114,10 @@ def _leader(instance_id: str) -> int | None:
         return None
 
 
-def _scope(wanted: object) -> Scope:
-    for scope in get_args(Scope):
-        if wanted == scope:
-            return scope
-    msg = f'"from" is {wanted!r}; it must be one of {", ".join(get_args(Scope))}.'
+def _one_of(what: str, wanted: object, allowed: tuple[Any, ...]) -> Any:
+    if wanted in allowed:
+        return wanted
+    msg = f'"{what}" is {wanted!r}; it must be one of {", ".join(allowed)}.'
     raise BadRequest(msg)
 
 

@@ -8,14 +8,12 @@ import signal
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Literal
 
-from lab import cgroups, machines, service
+from lab import cgroups, machines, network, service
+from lab.partitions import Direction, Scope
 from lab.usererror import UserError
 
 FILLER = ".filled-by-the-lab"
-
-From = Literal["peer", "aws", "all"]
 
 
 def run(instance_id: str, *command: str) -> str:
@@ -35,7 +33,12 @@ def kill(instance_id: str, unit: str, number: signal.Signals = signal.SIGKILL) -
 
 
 def power_off(instance_id: str) -> None:
-    """Take the plug out. To AWS the instance becomes `stopped`; its disks keep what they have."""
+    """Take the plug out. To AWS the instance becomes `stopped`; its disks keep what they have.
+
+    Whoever was connected hears nothing: without its cable first, the kernel would end every
+    connection of the machine in good order.
+    """
+    network.pull(instance_id)
     machines.poweroff_hard(instance_id)
 
 
@@ -80,14 +83,18 @@ def stopped_process(instance_id: str, unit: str) -> Generator[None]:
 
 
 def partition(
-    machine: str, source: From = "all", *, peer: str | None = None, one_way: bool = False
+    machine: str,
+    source: Scope = "all",
+    *,
+    peer: str | None = None,
+    direction: Direction = "both",
 ) -> None:
     """Drop, in silence, what the machine sends to its `peer`, to AWS or to all, and what it gets.
 
-    `one_way`: only what it sends to the peer.
+    Or only one `direction` of it, as the machine sees it.
     """
     service.post(
-        "partition", {"machine": machine, "from": source, "peer": peer, "one_way": one_way}
+        "partition", {"machine": machine, "from": source, "peer": peer, "direction": direction}
     )
 
 
@@ -98,14 +105,23 @@ def heal(machine: str | None = None) -> None:
 
 @contextmanager
 def partitioned(
-    machine: str, source: From = "all", *, peer: str | None = None, one_way: bool = False
+    machine: str,
+    source: Scope = "all",
+    *,
+    peer: str | None = None,
+    direction: Direction = "both",
 ) -> Generator[None]:
     """The machine is cut off meanwhile."""
-    partition(machine, source, peer=peer, one_way=one_way)
+    partition(machine, source, peer=peer, direction=direction)
     try:
         yield
     finally:
         heal(machine)
+
+
+def corrupt(instance_id: str, file: str) -> None:
+    """Lose the beginning of a file, as a dying disk does: 1 MiB of it reads as zeros."""
+    run(instance_id, "dd", "if=/dev/zero", f"of={file}", "bs=1M", "count=1", "conv=notrunc,fsync")
 
 
 def fill_disk(instance_id: str, folder: str = "/var/lib/mysql") -> None:

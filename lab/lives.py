@@ -165,6 +165,9 @@ class Lives:
 
     def _halt(self, instance: Instance) -> None:
         machines.stop(instance.id, SHUTDOWN_TIMEOUT, keep=True)
+        # What is sent to it vanishes: an empty name space would answer "refused".
+        network.unplug(instance.id)
+        self._cables.pop(instance.id, None)
         self._say(instance.id, ("stopping",), lambda it: it.became(ec2_model.STOPPED))
 
     def _reboot(self, facts: Facts, instance: Instance) -> None:

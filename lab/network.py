@@ -190,6 +190,11 @@ def unplug(instance_id: str) -> None:
         _ip(None, [f"netns del {name}"])
 
 
+def pull(instance_id: str) -> None:
+    """Take out an instance's cable at once; `unplug` and `plug` put another in."""
+    _ip(ROUTER, [f"link set {interface(instance_id)} down"], force=True)
+
+
 def clear() -> None:
     """Remove everything of this lab or an earlier one, with the processes in it."""
     names = namespaces.existing()

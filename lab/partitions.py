@@ -13,6 +13,8 @@ from lab.facts import Facts, Instance
 TABLE = "lab-cuts"
 
 Scope = Literal["peer", "aws", "all"]
+Direction = Literal["both", "sends", "gets"]
+"""What is lost: everything, or only what the machine sends, or only what it gets."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,7 @@ class Cut:
     scope: Scope
     peer: str | None = None
     """The instance that it no longer reaches, for scope `peer`."""
-    one_way: bool = False
-    """Only what `instance` sends to `peer` is lost, not what it gets."""
+    direction: Direction = "both"
 
 
 def render(facts: Facts, cuts: frozenset[Cut]) -> str:
@@ -35,7 +36,7 @@ def render(facts: Facts, cuts: frozenset[Cut]) -> str:
     head = [f"table ip {TABLE}", f"delete table ip {TABLE}"]
     if not cuts:
         return "\n".join([*head, ""])
-    ordered = sorted(cuts, key=lambda cut: (cut.instance, cut.scope, cut.peer or ""))
+    ordered = sorted(cuts, key=lambda cut: (cut.instance, cut.scope, cut.peer or "", cut.direction))
     arriving: list[str] = []
     leaving: list[str] = []
     for cut in ordered:
@@ -68,21 +69,21 @@ _HOST = "169.254.0.0/16"
 def _arriving(facts: Facts, cut: Cut, instance: Instance) -> list[str]:
     """What the router throws away when it comes in from a machine, or from outside."""
     own = _addresses(instance)
-    if cut.scope == "aws":
-        return [f"ip saddr {own} ip daddr {_AWS}"]
+    sent, got = [f"ip saddr {own} ip daddr {_AWS}"], list[str]()
     if cut.scope == "all":
-        return [f"ip saddr {own} ip daddr != {_HOST}", f"ip daddr {own}"]
-    peer = facts.instances.get(cut.peer or "")
-    if peer is None:
-        return []
-    other = _addresses(peer)
-    back = [] if cut.one_way else [f"ip saddr {other} ip daddr {own}"]
-    return [f"ip saddr {own} ip daddr {other}", *back]
+        sent, got = [f"ip saddr {own} ip daddr != {_HOST}"], [f"ip daddr {own}"]
+    elif cut.scope == "peer":
+        peer = facts.instances.get(cut.peer or "")
+        if peer is None:
+            return []
+        other = _addresses(peer)
+        sent, got = [f"ip saddr {own} ip daddr {other}"], [f"ip saddr {other} ip daddr {own}"]
+    return [*(sent if cut.direction != "gets" else ()), *(got if cut.direction != "sends" else ())]
 
 
 def _leaving(cut: Cut, instance: Instance) -> list[str]:
     """The same for answers of the services that the router itself stands for."""
-    if cut.scope == "peer":
+    if cut.scope == "peer" or cut.direction == "sends":
         return []
     return [f"ip saddr {_AWS} ip daddr {_addresses(instance)}"]
 

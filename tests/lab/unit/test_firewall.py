@@ -223,11 +223,15 @@ def test_a_machine_cut_from_a_peer_loses_both_ways() -> None:
     )
 
 
-def test_a_one_way_cut_loses_what_the_machine_sends() -> None:
-    assert cut(Cut(EDGE.id, "peer", APP.id, one_way=True)) == (
-        ["ip saddr { 10.0.0.4 } ip daddr { 10.0.16.4 } drop"],
-        [],
-    )
+def test_a_cut_of_one_direction_loses_what_the_machine_sends_or_what_it_gets() -> None:
+    sends = "ip saddr { 10.0.0.4 } ip daddr { 10.0.16.4 } drop"
+    gets = "ip saddr { 10.0.16.4 } ip daddr { 10.0.0.4 } drop"
+    assert cut(Cut(EDGE.id, "peer", APP.id, "sends")) == ([sends], [])
+    assert cut(Cut(EDGE.id, "peer", APP.id, "gets")) == ([gets], [])
+    for scope in ("aws", "all"):
+        arriving, leaving = cut(Cut(EDGE.id, scope))
+        assert cut(Cut(EDGE.id, scope, direction="sends")) == (arriving[:1], [])
+        assert cut(Cut(EDGE.id, scope, direction="gets")) == (arriving[1:], leaving)
 
 
 def test_a_machine_cut_from_all_keeps_what_is_on_its_own_host() -> None:
