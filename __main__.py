@@ -5,7 +5,7 @@ import pulumi
 from components import settings
 from components.app_servers import AppServers
 from components.connections import INTERNET
-from components.database import Database
+from components.database import AGENTS, MYSQL, Database
 from components.foundation import Foundation
 from components.load_balancers import LoadBalancers
 from components.network import Network
@@ -42,7 +42,7 @@ load_balancers = LoadBalancers(
 load_balancers.allow_from(INTERNET)
 app_servers.allow_from(load_balancers)
 database.allow_from(app_servers)
-database.allow_from(database)
+database.allow_from(database, MYSQL, AGENTS)
 
 machines = [*load_balancers.machines, *app_servers.machines, *database.machines]
 

@@ -22,7 +22,10 @@ REDO_LOG = (100, 128 * 1024)
 """MiB: the least and the most of it that this program asks for."""
 
 MYSQL = Port("mysql", 3306)
-AGENT = Port("agent", 8008)
+GUARD = Port("guard", 8008)
+"""Says who is primary, and who may be read from."""
+AGENTS = Port("agents", 8009)
+"""The machines' agents, among themselves."""
 
 
 class Database(Fleet):
@@ -47,7 +50,7 @@ class Database(Fleet):
             site=site,
             network=network,
             foundation=foundation,
-            ports=[MYSQL, AGENT],
+            ports=[MYSQL, GUARD],
             opts=opts,
         )
         self._settings = settings

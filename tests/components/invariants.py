@@ -77,7 +77,7 @@ def the_arrows_are_exactly_those_of_the_picture(site: Recording) -> None:
         ("app-server", "database", 3306),
         ("app-server", "database", 8008),
         ("database", "database", 3306),
-        ("database", "database", 8008),
+        ("database", "database", 8009),
     }
     if any(r.name == "endpoints" for r in site.of("SecurityGroup") if r.type.startswith("aws:")):
         expected |= {(r, "endpoints", 443) for r in ("load-balancer", "app-server", "database")}

@@ -8,6 +8,9 @@ import pulumi
 import pytest
 import yaml
 
+from components import settings
+from components.database import changing
+from hosts.database import tunables
 from tests.components import recorder
 from tests.components.recorder import Recording
 
@@ -87,6 +90,7 @@ def test_a_role_reads_the_secrets_that_it_needs_only(site: Recording) -> None:
         "monitor-password",
         "certificate-authority",
         "certificate-authority-certificate",
+        "settings",
     }
     made = {parameter.inputs["name"] for parameter in site.every("Parameter")}
     assert made == {f"/site/test/database/{name}" for name in parameters("database")}
@@ -132,6 +136,57 @@ def test_database_machines_differ_by_ordinal_and_volume_only(site: Recording) ->
     assert told[0] == told[1] == told[2]
 
 
+def test_running_machines_are_told_what_may_change_and_their_user_data_is_not(
+    an_app: Path,
+) -> None:
+    given = {
+        "replication": "asynchronous",
+        "lease": 4,
+        "maxReplicaLag": 2,
+        "maxFailoverLag": 7.5,
+        "bufferPool": 64,
+        "maxConnections": 77,
+    }
+    changed = recorder.site(recorder.with_app({"database": given}, an_app))
+    before = recorder.site(recorder.with_app({}, an_app))
+    parameter = changed.one("Parameter", "database-settings").inputs
+    assert (parameter["name"], parameter["type"]) == ("/site/test/database/settings", "String")
+    told = tunables.parse(parameter["value"])
+    assert told == tunables.Tunables(
+        replication="asynchronous",
+        lease=4.0,
+        max_replica_lag=2.0,
+        max_failover_lag=7.5,
+        variables={
+            "max_connections": 77,
+            "innodb_buffer_pool_size": 64 * 1024 * 1024,
+            "innodb_redo_log_capacity": 100 * 1024 * 1024,
+        },
+    )
+    assert set(told.variables) == set(json.loads(parameter["value"])["variables"])
+    for name in ("database-1", "database-2"):
+        texts = {
+            made.one("Instance", name)
+            .inputs["userData"]
+            .replace(facts(made, name)["options"]["volume"], "its volume")
+            for made in (before, changed)
+        }
+        assert len(texts) == 1
+
+
+def test_the_defaults_can_be_followed(site: Recording) -> None:
+    told = tunables.parse(site.one("Parameter", "database-settings").inputs["value"])
+    assert (told.replication, told.lease) == ("semi-synchronous", 3.0)
+
+
+@pytest.mark.parametrize(("given", "mib"), [(8, 100), (1024, 1024), (1_048_576, 131_072)])
+def test_the_redo_log_grows_with_the_buffer_pool_within_what_mysqld_takes(
+    given: int, mib: int
+) -> None:
+    variables: Any = changing(settings.Database(buffer_pool=given))["variables"]
+    assert variables["innodb_redo_log_capacity"] == mib * 1024 * 1024
+
+
 def test_a_data_volume_is_in_its_machines_zone(site: Recording) -> None:
     for ordinal in (1, 2, 3):
         volume = site.one("Volume", f"database-{ordinal}")
@@ -163,7 +218,11 @@ def test_a_machine_starts_when_what_it_needs_is_there(site: Recording) -> None:
             site.one("Route", "private-1-internet").urn,
         }
         if role != "load-balancer":
-            needed |= {parameter.urn for parameter in site.every("Parameter")}
+            needed |= {
+                parameter.urn
+                for parameter in site.every("Parameter")
+                if parameter.name != "database-settings" or role == "database"
+            }
         if role == "app-server":
             needed.add(site.one("BucketObjectv2", "app").urn)
         assert needed <= machine.dependencies, machine.name

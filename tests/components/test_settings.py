@@ -112,6 +112,22 @@ def test_the_settings_of_every_stack_are_accepted(stack: str) -> None:
             " architecture.",
         ),
         (
+            {"database": {"replication": "group"}},
+            """site:database.replication is "group"; allowed is 'semi-synchronous' or\
+ 'asynchronous'. Set it with `pulumi config set --path site:database.replication\
+ semi-synchronous`.""",
+        ),
+        (
+            {"database": {"lease": 1}},
+            "site:database.lease is 1; allowed is 2 to 60. Set it with"
+            " `pulumi config set --path site:database.lease 3`.",
+        ),
+        (
+            {"database": {"maxFailoverLag": 0}},
+            "site:database.maxFailoverLag is 0; allowed is 0.5 to 3600. Set it with"
+            " `pulumi config set --path site:database.maxFailoverLag 5`.",
+        ),
+        (
             {"database": 3},
             "site:database is 3; allowed is an object, whose fields are set one by one. Set it with"
             " `pulumi config set site:database …`.",

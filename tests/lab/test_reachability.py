@@ -18,7 +18,7 @@ ARROWS = {
     ("app-server", "database", 3306),
     ("app-server", "database", 8008),
     ("database", "database", 3306),
-    ("database", "database", 8008),
+    ("database", "database", 8009),
 }
 
 TRY = """
