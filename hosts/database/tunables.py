@@ -189,8 +189,9 @@ class Tuner:
                 continue
             made = _now(session, name)
             self._made[name] = wanted, made
-            said.append(f"{name}: {now} → {made}")
-            log.info("%s", said[-1])
+            if made != now:
+                said.append(f"{name}: {now} → {made}")
+                log.info("%s", said[-1])
         return said
 
     def _set(self, session: Session, name: str, wanted: int) -> bool:
