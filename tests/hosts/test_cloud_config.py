@@ -48,7 +48,7 @@ def test_a_setting_changes_only_its_own_lines(role: str) -> None:
             values.facts("app-server"), values.app_server_options(memory_max="600M")
         ),
         "database": lambda: database.user_data(
-            values.facts("database"), values.database_options(max_connections=201)
+            values.facts("database"), values.database_options(database="other")
         ),
     }
     before, after = MACHINES[role]().splitlines(), changed[role]().splitlines()

@@ -8,6 +8,8 @@ import pytest
 from hosts import app_server, database, load_balancer
 from hosts.app_server import render as app_server_files
 from hosts.database import render as database_files
+from hosts.database import tunables
+from hosts.database.tunables import Tunables
 from hosts.load_balancer import render as load_balancer_files
 from lab import image
 from tests.hosts import values
@@ -47,8 +49,12 @@ APP_SERVERS = {
 DATABASES = {
     "ordinary": values.database_options(),
     "replica": values.database_options(ordinal=2),
-    "smallest": values.database_options(buffer_pool=5, max_connections=10),
-    "largest": values.database_options(ordinal=16, buffer_pool=262144, max_connections=10000),
+    "longest": values.database_options(ordinal=9, database="d" * 64),
+}
+TUNABLES = {  # connections, MiB of buffer pool and of redo log
+    "ordinary": (300, 1024, 1024),
+    "smallest": (10, 8, 100),
+    "largest": (100_000, 1_048_576, 131_072),
 }
 
 
@@ -133,6 +139,34 @@ def test_mysqld_accepts_its_configuration_without_a_warning(case: str, folder: P
         "-c",
         "mkdir -p /var/lib/mysql/data &&"
         " mysqld --user=mysql --log-error-verbosity=2 --validate-config",
+    )
+    assert "[ERROR]" not in said
+    assert "[Warning]" not in said
+
+
+@pytest.mark.parametrize("case", TUNABLES)
+def test_mysqld_accepts_what_the_settings_make_of_it(case: str, folder: Path) -> None:
+    connections, pool, redo_log = TUNABLES[case]
+    wanted = Tunables(
+        replication="semi-synchronous",
+        lease=3.0,
+        max_replica_lag=5.0,
+        max_failover_lag=5.0,
+        variables={
+            "max_connections": connections,
+            "innodb_buffer_pool_size": pool << 20,
+            "innodb_redo_log_capacity": redo_log << 20,
+        },
+    )
+    said = run(
+        folder,
+        "tunables.cnf",
+        tunables.text(wanted),
+        "/etc/mysql/mysql.conf.d/zzz-tunables.cnf",
+        "sh",
+        "-c",
+        "mkdir -p /var/lib/mysql/data &&"
+        " mysqld --user=mysql --log-error-verbosity=2 --open-files-limit=200000 --validate-config",
     )
     assert "[ERROR]" not in said
     assert "[Warning]" not in said
