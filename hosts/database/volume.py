@@ -1,5 +1,6 @@
 """The data volume: found, formatted if blank, mounted, and filled with an empty database."""
 
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -16,6 +17,14 @@ BEGINNING = 1024 * 1024
 """Bytes in which every file system and partition table has its mark."""
 NOTHING_FOUND = 2
 """blkid: no file system, no partition table, nothing known."""
+
+WORTH_GROWING = 128 * 1024 * 1024
+"""Bytes, a block group of ext4: with less left over there is nothing to be gained."""
+SUPERBLOCK = slice(1024, 2048)
+"""Where ext4 says what it is."""
+EXT4 = 0xEF53
+HAS_64_BITS = 0x80
+GIB = 1024**3
 
 INIT = Path("/etc/mysql/site-init.sql")
 INIT_SQL = """\
@@ -74,6 +83,42 @@ def _starts_with_zeros(device: str) -> bool:
     except OSError as error:
         message = f"it is unclear what {device} holds: {error}"
         raise VolumeError(message) from error
+
+
+def grow(device: str) -> str:
+    """Lets the file system fill a disk that was made larger, in use as it is; what was done.
+
+    Empty if there was nothing to do. Raises `VolumeError` with the reason if it did not grow.
+    """
+    try:
+        with Path(device).open("rb") as disk:
+            beginning = disk.read(SUPERBLOCK.stop)
+            has = disk.seek(0, os.SEEK_END)
+    except OSError as error:
+        message = f"the size of {device} is unknown: {error}"
+        raise VolumeError(message) from error
+    uses = file_system_size(beginning[SUPERBLOCK])
+    if has - uses < WORTH_GROWING:
+        return ""
+    _run("resize2fs", device)
+    return f"the file system of {device} grew from {uses / GIB:.1f} to {has / GIB:.1f} GiB"
+
+
+def file_system_size(superblock: bytes) -> int:
+    """The bytes that an ext4 takes for itself, from its superblock. Raises `VolumeError`."""
+    if len(superblock) != SUPERBLOCK.stop - SUPERBLOCK.start:
+        message = "the disk is shorter than a superblock"
+        raise VolumeError(message)
+    blocks, shift, magic, features, more_blocks = (
+        int.from_bytes(superblock[start : start + length], "little")
+        for start, length in ((4, 4), (24, 4), (56, 2), (96, 4), (336, 4))
+    )
+    if magic != EXT4:
+        message = "the disk holds no ext4"
+        raise VolumeError(message)
+    if features & HAS_64_BITS:
+        blocks += more_blocks << 32
+    return blocks * (1024 << shift)
 
 
 def unmount() -> None:

@@ -198,6 +198,61 @@ def test_a_disk_that_cannot_be_read_is_not_blank(tmp_path: Path) -> None:
         volume.file_system(str(tmp_path / "none"))
 
 
+def made_larger(disk: Path, mib: int) -> None:
+    with disk.open("r+b") as opened:
+        opened.truncate(mib * 1024 * 1024)
+
+
+@pytest.mark.parametrize("options", [(), ("-O", "^64bit"), ("-b", "1024")])
+def test_a_file_system_grows_with_its_disk(disk: Path, options: tuple[str, ...]) -> None:
+    made_larger(disk, 256)
+    services.run("mkfs.ext4", "-q", "-F", *options, str(disk))
+    assert volume.grow(str(disk)) == ""
+    made_larger(disk, 1024)
+    # Not mounted it wants to be looked through first.
+    services.run("e2fsck", "-f", "-p", str(disk))
+    assert volume.grow(str(disk)) == f"the file system of {disk} grew from 0.2 to 1.0 GiB"
+    assert volume.grow(str(disk)) == ""
+
+
+def test_a_bit_of_disk_that_is_left_over_is_not_tried_for_ever(disk: Path) -> None:
+    made_larger(disk, 256)
+    services.run("mkfs.ext4", "-q", "-F", str(disk), "200M")
+    assert volume.grow(str(disk)) == ""
+
+
+def test_more_than_32_bits_of_blocks_are_counted() -> None:
+    superblock = bytearray(1024)
+    superblock[4:8] = (5).to_bytes(4, "little")
+    superblock[24:28] = (2).to_bytes(4, "little")
+    superblock[56:58] = volume.EXT4.to_bytes(2, "little")
+    superblock[336:340] = (1).to_bytes(4, "little")
+    assert volume.file_system_size(bytes(superblock)) == 5 * 4096
+    superblock[96:100] = volume.HAS_64_BITS.to_bytes(4, "little")
+    assert volume.file_system_size(bytes(superblock)) == (2**32 + 5) * 4096
+
+
+def test_why_a_file_system_does_not_grow_is_told(
+    disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(volume.VolumeError, match="holds no ext4"):
+        volume.grow(str(disk))
+    with pytest.raises(volume.VolumeError, match=r"the size of .*none is unknown"):
+        volume.grow(str(tmp_path / "none"))
+    (tmp_path / "short").write_bytes(b"short")
+    with pytest.raises(volume.VolumeError, match="shorter than a superblock"):
+        volume.grow(str(tmp_path / "short"))
+    services.run("mkfs.ext4", "-q", "-F", str(disk))
+    made_larger(disk, 512)
+
+    def refused(*command: str, **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 1, stdout="", stderr="Permission denied")
+
+    monkeypatch.setattr(services, "run", refused)
+    with pytest.raises(volume.VolumeError, match=r"resize2fs .*failed: Permission denied"):
+        volume.grow(str(disk))
+
+
 def test_a_half_made_database_is_made_anew_and_a_whole_one_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
