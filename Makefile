@@ -11,7 +11,7 @@ shell_scripts := .ci/run lab/bootstrap lab/ground
 # These share nothing but the processors; the lab tier has one lab.
 without_machines := tests/components tests/scripts tests/lab/unit tests/hosts tests/engine
 
-.PHONY: help up preview down destroy status url env shell logs install venv test bench check fast format ground
+.PHONY: help up preview down destroy status url env shell logs install venv test soak bench check fast format ground
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -50,6 +50,9 @@ install: ground venv ## install what the lab needs, and start nothing
 test: install ## all four tiers, the last on real machines
 	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(without_machines)
 	.venv/bin/python -m pytest --ignore tests/lab/unit tests/lab
+
+soak: install ## random faults of the databases in a row, under load; COUNT=30, SEED=... repeats
+	@.venv/bin/python -m tests.lab.soak
 
 bench: install ## measure the README's figures and write them there
 	.venv/bin/python -m benchmarks

@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,17 +26,30 @@ def lab(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(scope="session")
-def running_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+@contextmanager
+def site_up(settings: Path) -> Generator[Site]:
     """Up, and down again afterwards unless it was up before."""
     was_up = service.running() is not None
     up = lab("up")
     if up.returncode:
-        pytest.exit(f"make up failed:\n{up.stdout}\n{up.stderr}", returncode=1)
+        msg = f"make up failed:\n{up.stdout}\n{up.stderr}"
+        raise RuntimeError(msg)
     environment = Stack(LAB).environment()
-    yield Site(environment, environment["AWS_ENDPOINT_URL"], tmp_path_factory.mktemp("settings"))
-    if not was_up:
-        lab("down")
+    try:
+        yield Site(environment, environment["AWS_ENDPOINT_URL"], settings)
+    finally:
+        if not was_up:
+            lab("down")
+
+
+@pytest.fixture(scope="session")
+def running_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with ExitStack() as stack:
+        try:
+            site = stack.enter_context(site_up(tmp_path_factory.mktemp("settings")))
+        except RuntimeError as failure:
+            pytest.exit(str(failure), returncode=1)
+        yield site
 
 
 @pytest.fixture

@@ -31,7 +31,12 @@ class Pair:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.machines: dict[str, Machine] = {m.name: m for m in site.machines("database")}
+        self.machines: dict[str, Machine] = {}
+        self.look()
+
+    def look(self) -> None:
+        """Learn which machines there are; all of them run."""
+        self.machines = {machine.name: machine for machine in self.site.machines("database")}
 
     @property
     def names(self) -> list[str]:

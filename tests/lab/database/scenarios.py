@@ -117,7 +117,15 @@ def dynamodb_away(pair: Pair, _: str) -> Generator[None]:
         yield
 
 
+@contextmanager
+def switched_over(pair: Pair, name: str) -> Generator[None]:
+    """As the operator's program asks for it: no fault."""
+    pair.ask("switchover_to", pair.others(name)[0])
+    yield
+
+
 SCENARIOS = (
+    Scenario("switchover", "primary", switched_over, SOON, moves=True),
     Scenario("mysqld killed", "primary", killed(MYSQLD), SOON, None),
     Scenario("mysqld hung", "primary", hung(MYSQLD), LEASE, moves=True),
     Scenario("powered off", "primary", powered_off, LEASE, moves=True),
@@ -148,3 +156,9 @@ SCENARIOS = (
     Scenario("DynamoDB away", "both", dynamodb_away, SOON, moves=False, lasts=10),
     Scenario("mysqld does not start", "primary", corrupt, LEASE, moves=True),
 )
+
+
+def scenario(name: str, target: Target = "primary") -> Scenario:
+    """The one of this name."""
+    (found,) = [each for each in SCENARIOS if (each.name, each.target) == (name, target)]
+    return found
