@@ -57,6 +57,7 @@ class Database(Fleet):
         self.secrets = DatabaseSecrets("database-secrets", site=site, opts=self._child)
         followed = self._followed_settings()
         identity = self._identity(
+            items=["lease/database*"],
             may=[
                 read_parameters(site, [*self.secrets.for_databases, self._parameter]),
                 see_all_machines(site, foundation.table),

@@ -150,6 +150,11 @@ class Lease:
         return self._watch.record if self._watch else None
 
     @property
+    def since(self) -> float | None:
+        """Since when, on the clock, the record has been as it is."""
+        return self._watch.since if self._watch else None
+
+    @property
     def deadline(self) -> float:
         """The time on the clock until which this machine may act as the holder."""
         return self._deadline
@@ -231,6 +236,17 @@ class Lease:
                 return False
             self._see(record)
             return True
+
+    def note(self, changes: Mapping[str, Value | None]) -> bool:
+        """Writes a wish into the record, for its holder to see; whether the record was still that.
+
+        Raises `UnreachableError`.
+        """
+        record = self.record
+        if record is None:
+            return False
+        expected = {"generation": record.generation, "released": record.released}
+        return self._table.write(self.name, expected, changes) is not None
 
     def extend(self, asked_at: float, generation: int) -> bool:
         """The holder goes on without the table, as of `asked_at` on the clock.

@@ -1,5 +1,7 @@
 """Who may do what in the database: an account per purpose, each with the least it needs."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,8 +29,14 @@ PURPOSES = (
             " CREATE TEMPORARY TABLES ON {schema}.*",
         ),
     ),
-    # BACKUP_ADMIN is what the donor of a CLONE asks for.
-    Purpose("replication", "%", "SSL", ("REPLICATION SLAVE, BACKUP_ADMIN ON *.*",)),
+    # BACKUP_ADMIN is what the donor of a CLONE asks for. CONNECTION_ADMIN keeps a replica connected
+    # while a primary that is about to hand over shuts its clients out.
+    Purpose(
+        "replication",
+        "%",
+        "SSL",
+        ("REPLICATION SLAVE, BACKUP_ADMIN, CONNECTION_ADMIN ON *.*",),
+    ),
     Purpose(
         "monitor",
         "%",
@@ -47,18 +55,31 @@ def ensure(session: Session, schema: str, passwords: Mapping[str, str]) -> None:
     if not found:
         session.run(f"CREATE DATABASE {_quoted(schema)} CHARACTER SET utf8mb4")
     for purpose in PURPOSES:
-        password = passwords[purpose.user]
-        who = (purpose.user, purpose.host)
-        if not session.rows("SELECT 1 FROM mysql.user WHERE user=%s AND host=%s", *who):
-            session.run(
-                f"CREATE USER %s@%s IDENTIFIED WITH caching_sha2_password BY %s"
-                f" REQUIRE {purpose.requires}",
-                *who,
-                password,
-            )
-        for grant in purpose.grants:
-            text = grant.format(schema=_pattern(schema)).replace("%", "%%")
-            session.run(f"GRANT {text} TO %s@%s", *who)
+        _ensure(session, purpose, schema, passwords[purpose.user])
+
+
+def _ensure(session: Session, purpose: Purpose, schema: str, password: str) -> None:
+    who = (purpose.user, purpose.host)
+    grants = [grant.format(schema=_pattern(schema)) for grant in purpose.grants]
+    # An account says which grants it was given, so that nothing is written where nothing changed.
+    digest = hashlib.sha256("\n".join(grants).encode()).hexdigest()[:16]
+    rows = session.rows(
+        "SELECT ATTRIBUTE->>'$.grants' FROM information_schema.user_attributes"
+        " WHERE user = %s AND host = %s",
+        *who,
+    )
+    if rows and rows[0][0] == digest:
+        return
+    if not rows:
+        session.run(
+            f"CREATE USER %s@%s IDENTIFIED WITH caching_sha2_password BY %s"
+            f" REQUIRE {purpose.requires}",
+            *who,
+            password,
+        )
+    for grant in grants:
+        session.run(f"GRANT {grant.replace('%', '%%')} TO %s@%s", *who)
+    session.run("ALTER USER %s@%s ATTRIBUTE %s", *who, json.dumps({"grants": digest}))
 
 
 def change_password(session: Session, user: str, password: str) -> None:

@@ -1,199 +1,404 @@
-"""The loop of a database machine: observe, decide, act, about once a second.
+"""The loop of a database machine: observe, decide, act, several times a second.
 
-In this version the first machine is the primary, and the others are replicas of it.
+What it finds is published to the guard, which answers for it and fences mysqld when this program
+is late, so that this program may be restarted at any time.
 """
 
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
-from hosts.base import services
-from hosts.base.coordination import Coordination, Machine, UnreachableError
-from hosts.base.lease import boottime
+from hosts.base.lease import Times, UnreachableError, boottime
 from hosts.base.services import ServiceError
-from hosts.database import act
-from hosts.database.certificate import AUTHORITY
-from hosts.database.decide import Action, Duty, Observation, decide
-from hosts.database.lag import Lag
-from hosts.database.mysql import Account, MySQLError, remote
-from hosts.database.observe import UNIT, Remote, Seen, observe
+from hosts.database import fence, lead, process, published, rejoin, replica
+from hosts.database.decide import Action, Decision, Situation, decide
+from hosts.database.knowledge import RENEW, Knowledge
+from hosts.database.lead import Steps
+from hosts.database.mysql import MySQLError
+from hosts.database.pair import Pair
+from hosts.database.published import Published
+from hosts.database.replica import ActionError
 
 log = logging.getLogger("database")
 
-LOOP = 1.0
-QUICK = 0.2
-"""Seconds between two turns while there is something to do."""
+LOOP = 0.2
+"""Seconds between two turns."""
+QUICK = 0.05
+"""The same while a commit waits, or the lease may be taken."""
 STALE = 5.0
 """Seconds after which an observation says nothing any more."""
-PEERS = 5.0
-"""Seconds between two looks for the primary's address."""
 STARTS = 10.0
 """Seconds between two starts of mysqld."""
+AGAIN = 10.0
+"""Seconds until a replica that did not come is invited again."""
+
+IN_BACKGROUND = frozenset({Action.PREPARE, Action.COPY, Action.REBUILD})
+"""Steps that may wait for others for long: the loop has to go on meanwhile."""
+DESTRUCTIVE = frozenset({Action.COPY, Action.REBUILD})
+"""While one of them is under way nothing else is done."""
+FAILURES = (
+    MySQLError,
+    OSError,
+    ServiceError,
+    ActionError,
+    UnreachableError,
+    fence.BusyError,
+    fence.FenceError,
+)
+FENCING = 10.0
+"""Seconds after which a fence that did not end was interrupted."""
 
 
 class Agent:
-    """The machine's duty, and what was last seen."""
+    """One machine of the pair."""
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        ordinal: int,
-        schema: str,
-        max_lag: float,
-        passwords: Mapping[str, str],
-        coordination: Coordination,
-    ) -> None:
-        """`passwords` by account; `max_lag` in seconds."""
-        self.duty: Duty = "primary" if ordinal == 1 else "replica"
-        self._primary_name = name.removesuffix(str(ordinal)) + "1"
+    def __init__(self, known: Knowledge, schema: str, passwords: Mapping[str, str]) -> None:
+        """`passwords` by account."""
+        self.known = known
+        self.passwords = dict(passwords)
+        self.draining = False
         self._schema = schema
-        self._max_lag = max_lag
-        self._passwords = passwords
-        self._coordination = coordination
-        self._lag = Lag()
-        self._prepared = False
-        self._remote: Remote | None = None
-        self._looked_at = float("-inf")
-        self._started_at = float("-inf")
-        self._last: tuple[Action, str] | None = None
-        self._seen = Seen(float("-inf"), Observation(alive=False))
-        self._action = Action.NOTHING
+        self._steps = Steps(
+            me=known.me,
+            address=known.address,
+            lease=known.lease,
+            peers=known.peers,
+            replication=known.replication,
+            opening=lambda: self._publish_open(serving=False),
+            opened=lambda: self._publish_open(serving=True),
+            closing=self._close_door,
+        )
+        self._read_at = float("-inf")
+        self._opened_at = published.read().opened_at
+        self._door_closed = False
+        self._now = Situation(known.me)
+        self._decision = Decision(Action.NOTHING)
+        self._said: tuple[object, ...] = ()
         self._failure = ""
+        self._work: tuple[Action, threading.Thread] | None = None
+        self._woken = threading.Event()
         self._stopped = threading.Event()
         self._turn = threading.Lock()
+        known.wake = self.wake
+
+    def wake(self) -> None:
+        """Something has changed: the next turn is now, and it looks at the record."""
+        self._read_at = float("-inf")
+        self._woken.set()
 
     def run(self) -> None:
-        """The loop. Returns when stopped."""
-        while not self._stopped.wait(LOOP if self.is_primary or self.is_replica else QUICK):
+        """The loop. Does not return."""
+        while not self._stopped.is_set():
             with self._turn:
                 if not self._stopped.is_set():
                     self.step()
+            self._woken.wait(QUICK if self._urgent else LOOP)
+            self._woken.clear()
         threading.Event().wait()
 
     def stop(self) -> None:
         """The loop takes no further step; returns when the last one is done."""
         self._stopped.set()
         with self._turn:
-            self._seen = Seen(boottime(), Observation(alive=False))
+            published.publish(Published(status={"action": "stopped"}))
+
+    @property
+    def _urgent(self) -> bool:
+        mysqld = self.known.seen.mysqld
+        return bool(mysqld and mysqld.waiting) or self.known.vacant_since is not None
 
     def step(self) -> None:
         """One turn."""
-        if self.duty == "replica":
-            self._find_primary()
-        seen = observe(self._remote, self._lag, self._prepared)
-        action = decide(self.duty, seen.observation)
-        self._seen, self._action = seen, action
-        if (action, seen.trouble) != self._last:
-            log.info("%s %s", action, seen.trouble)
-            self._last = (action, seen.trouble)
-        try:
-            self._act(action)
-            self._failure = ""
-        except (MySQLError, ServiceError, act.ActionError) as error:
-            self._failure = f"could not {action}: {error}"
-            log.warning("%s", self._failure)
+        known = self.known
+        if boottime() - self._read_at >= RENEW:
+            self._read_at = boottime()
+            known.lease.times = times(known.tunables.lease)
+            known.look_at_record()
+        began = boottime()
+        known.look_at_mysqld()
+        if not known.read:
+            # A program that was started anew: what the one before it published stands.
+            return
+        self._now = known.situation(draining=self.draining)
+        self._decision = decide(self._now)
+        self._publish()
+        self._log()
+        if not _fenced_since(began):
+            self._act(self._decision)
 
-    def _act(self, action: Action) -> None:
-        account = Account("replication", self._passwords["replication"])
-        primary = self._seen.observation.primary
-        match action:
+    # ---- act
+
+    def _act(self, decision: Decision) -> None:
+        if self._works(*DESTRUCTIVE, decision.action):
+            return
+        if decision.action in IN_BACKGROUND:
+            thread = threading.Thread(target=lambda: self._try(decision), daemon=True)
+            self._work = decision.action, thread
+            thread.start()
+            return
+        self._try(decision)
+
+    def _works(self, *actions: Action) -> bool:
+        """Whether one of these is under way in the background."""
+        return self._work is not None and self._work[1].is_alive() and self._work[0] in actions
+
+    def _try(self, decision: Decision) -> None:
+        try:
+            self._do(decision, self._now)
+            self._failure = ""
+        except FAILURES as error:
+            failure = f"could not {decision.action}: {error}"
+            if failure != self._failure:
+                log.warning("%s", failure)
+            self._failure = failure
+            return
+        if decision.action not in (Action.NOTHING, Action.REFUSE):
+            self.wake()
+
+    def _do(self, decision: Decision, now: Situation) -> None:  # noqa: PLR0912 a line for each
+        match decision.action:
             case Action.START:
-                if boottime() - self._started_at >= STARTS:
-                    self._started_at = boottime()
-                    act.start()
-            case Action.OPEN:
-                act.open_for_writes(self._schema, self._passwords)
-                self._prepared = True
+                self._start()
+            case Action.KILL:
+                process.kill()
+            case Action.PREPARE:
+                lead.prepare(self._schema, self.passwords)
+                self.known.deeds.prepared = self.known.has_accounts = True
+            case Action.BEGIN:
+                self._steps.begin(now.mode)
+            case Action.TAKE_OVER:
+                with self.known.failsafe.taking_over() as promised:
+                    self._steps.take_over(now.mode, promised)
+            case Action.RELEASE:
+                self._release()
             case Action.CLOSE:
-                act.close_for_writes()
+                fence.fence()
+            case Action.FOLLOW if now.primary:
+                replica.follow(now.primary.address, self.known.replication())
             case Action.RESUME:
-                act.resume(account)
-            case Action.FOLLOW if primary:
-                act.follow(primary.address, account)
-            case Action.CLONE if primary:
-                self._seen = Seen(boottime(), Observation(alive=False), trouble="copying")
-                act.copy(primary.address, account)
+                self.known.deeds.resumes += bool(self.known.seen.apply_error)
+                replica.resume(self.known.replication())
+            case Action.ACKNOWLEDGE | Action.KEEP_QUIET:
+                yes = decision.action is Action.ACKNOWLEDGE
+                replica.acknowledge(self.known.replication(), yes=yes)
+                self.known.peers.poke()
+            case Action.COPY if now.primary:
+                self._copy(now.primary.address)
+            case Action.REBUILD:
+                rejoin.empty()
+            case Action.LEAVE if now.pair:
+                self.known.lease.note({"leaving": now.pair.leaving | {now.me}})
+                self.known.peers.poke()
+            case _ if now.pair:
+                self._lead(decision, now.pair)
             case _:
                 pass
 
-    def _find_primary(self) -> None:
-        """Keeps a session to the primary. Its last known address stays, whatever is away."""
-        if self._remote is None or boottime() - self._looked_at >= PEERS:
-            self._looked_at = boottime()
-            try:
-                address = primary_address(
-                    self._coordination.machines("database"), self._primary_name
-                )
-            except UnreachableError as error:
-                log.warning("coordination: %s", error)
-                address = ""
-            if address and (self._remote is None or self._remote.address != address):
-                self._remote = Remote(address, None)
-        if self._remote and self._remote.session is None:
-            account = Account("replication", self._passwords["replication"])
-            try:
-                self._remote.session = remote(self._remote.address, account, AUTHORITY)
-            except (MySQLError, OSError) as error:
-                log.info("the primary at %s: %s", self._remote.address, error)
+    def _lead(self, decision: Decision, record: Pair) -> None:
+        steps, deeds, member = self._steps, self.known.deeds, decision.member
+        match decision.action:
+            case Action.OPEN:
+                steps.open(record)
+            case Action.SWITCH_OVER:
+                self._switch_over(record, member)
+            case Action.DECLINE:
+                steps.decline(decision.why)
+            case Action.DROP:
+                steps.drop(record, member)
+                self.known.lost.forget()
+            case Action.RELAX:
+                steps.relax(record)
+            case Action.SET_MODE:
+                steps.set_mode(self._now.mode)
+            case Action.INVITE:
+                deeds.invited_at = boottime()
+                self.known.failsafe.may_be_in_sync(member)
+                steps.invite(record, member)
+            case Action.ADMIT:
+                steps.admit(record, member)
+            case Action.UNINVITE:
+                deeds.invite_again = boottime() + AGAIN
+                steps.uninvite(record)
+            case _:
+                pass
+
+    def _start(self) -> None:
+        deeds = self.known.deeds
+        if boottime() - deeds.started_at >= STARTS:
+            deeds.starts += 1
+            deeds.started_at = boottime()
+            process.start()
+
+    def _release(self) -> None:
+        self._close_door()
+        process.kill()
+        self.known.deeds.released_at = boottime()
+        self._steps.release()
+
+    def _switch_over(self, record: Pair, member: str) -> None:
+        try:
+            self._steps.switch_over(record, member)
+            self.known.deeds.released_at = boottime()
+        except FAILURES as error:
+            if record.switchover_to:
+                self._steps.decline(str(error))
+            raise
+
+    def _copy(self, address: str) -> None:
+        view = self.known.primary.view
+        if view and view.missing:
+            rejoin.keep_aside(view.missing)
+        replica.copy(address, self.known.replication())
+
+    # ---- tell
+
+    def _close_door(self) -> None:
+        """Clients are sent away at once; mysqld stays under watch until it is closed."""
+        self._door_closed = True
+        self._publish()
+
+    def _publish_open(self, *, serving: bool) -> None:
+        if not serving:
+            self._opened_at = boottime()
+        self._door_closed = False
+        published.publish(
+            Published(
+                role="primary",
+                open=True,
+                opened_at=self._opened_at,
+                deadline=self.known.lease.deadline,
+                serving=serving and self._ready,
+                status=self.status(),
+            )
+        )
+
+    def _publish(self) -> None:
+        known, now = self.known, self._now
+        mysqld = now.mysqld
+        copying = self._works(*DESTRUCTIVE)
+        writable = bool(mysqld and mysqld.writable and not copying)
+        readable = bool(mysqld and not mysqld.writable and not mysqld.empty and not mysqld.offline)
+        readable = readable and not now.mine and not copying
+        published.publish(
+            Published(
+                role="primary" if now.mine else "replica" if readable else "none",
+                open=writable,
+                opened_at=self._opened_at,
+                deadline=known.lease.deadline,
+                serving=now.mine and writable and self._ready and not self._door_closed,
+                readable=readable,
+                replica=readable
+                and known.lag <= known.tunables.max_replica_lag
+                and bool(mysqld and mysqld.applying),
+                valid_until=known.seen.at + STALE,
+                status=self.status(),
+            )
+        )
+
+    @property
+    def _ready(self) -> bool:
+        """Applications find their accounts."""
+        return self.known.deeds.prepared or self.known.has_accounts
+
+    def _log(self) -> None:
+        decision, record = self._decision, self._now.pair
+        said = (decision, record and (record.holder, record.generation, record.in_sync))
+        if said == self._said:
+            return
+        self._said = said
+        what = " ".join(word for word in (str(decision.action), decision.member) if word)
+        why = f": {decision.why}" if decision.why else ""
+        if record is None:
+            log.info("%s%s [no record]", what, why)
+            return
+        released = " (released)" if record.released else ""
+        in_sync = ", ".join(sorted(record.in_sync))
+        log.info(
+            "%s%s [generation %d: %s%s; in sync: %s]",
+            what,
+            why,
+            record.generation,
+            record.holder,
+            released,
+            in_sync,
+        )
 
     @property
     def is_primary(self) -> bool:
-        """Whether writes may come here."""
-        seen = self._seen.observation
-        fresh = boottime() - self._seen.at < STALE
-        ready = seen.prepared and not seen.super_read_only
-        return self.duty == "primary" and fresh and seen.alive and ready
-
-    @property
-    def is_readable(self) -> bool:
-        """Whether there is a copy here to read from, however old."""
-        seen = self._seen.observation
-        fresh = boottime() - self._seen.at < STALE
-        return self.duty == "replica" and fresh and seen.alive and bool(self._seen.executed)
+        """Whether writes come here."""
+        said = published.read()
+        return said.serving and boottime() < said.deadline
 
     @property
     def is_replica(self) -> bool:
-        """Whether reads may come here: a copy that is close enough behind."""
-        return self.is_readable and self.lag <= self._max_lag and self._seen.observation.applying
+        """Whether this is a copy that is close enough behind, and one that may take over."""
+        record, said = self.known.pair, published.read()
+        safe = record is not None and (
+            record.mode == "asynchronous" or self.known.me in record.in_sync
+        )
+        return said.replica and boottime() < said.valid_until and safe
 
     @property
-    def lag(self) -> float:
-        """A replica's data is at most this old, in seconds."""
-        return self._seen.lag + boottime() - self._seen.at
+    def may_go(self) -> bool:
+        """Whether nobody relies on this machine: another leads, and waits for it no more."""
+        record, me = self.known.pair, self.known.me
+        if record is None:
+            return True
+        if self.known.leads:
+            return not record.others(me) and not self.known.successor()
+        return me not in record.in_sync
 
-    def trouble(self) -> tuple[bool, str]:
-        """Whether this cannot get well by itself, and what there is to say."""
-        unit = services.show(UNIT)
-        if unit.active == "failed":
-            return True, f"mysqld does not start\n{services.journal(UNIT, 30)}"
-        if self._action is Action.REFUSE:
-            return True, (
-                "this replica has transactions that the primary has not, so neither follows the"
-                f" other and nothing is deleted: {self._seen.executed}"
-            )
-        said = [self._failure, self._seen.trouble]
-        return False, "\n".join(text for text in said if text) or str(self._action)
+    def for_peers(self) -> dict[str, Any]:
+        """What the other agents ask for: the fields of `peers.Peer`."""
+        seen = self.known.seen
+        mysqld = seen.mysqld
+        return {
+            "member": self.known.me,
+            "executed": seen.executed,
+            "received": seen.received,
+            "source": mysqld.source if mysqld else "",
+            "running": bool(mysqld and mysqld.receiving == "ON" and mysqld.applying),
+            "acknowledging": bool(mysqld and mysqld.acknowledging),
+            "full": self._now.full,
+            "lag": self.known.lag,
+        }
 
     def status(self) -> dict[str, Any]:
         """For people and for monitoring."""
-        lag = self.lag
+        now, record, lag = self._now, self._now.pair, self.known.lag
         return {
-            "duty": self.duty,
-            "primary": self.is_primary,
-            "replica": self.is_replica,
-            "readable": self.is_readable,
-            "lag": round(lag, 3) if lag < float("inf") else None,
-            "action": str(self._action),
-            "executed": self._seen.executed,
-            "trouble": self._failure or self._seen.trouble,
-            "observation": asdict(self._seen.observation),
+            "member": now.me,
+            "holder": record.holder if record else None,
+            "generation": record.generation if record else None,
+            "in_sync": sorted(record.in_sync) if record else [],
+            "mode": record.mode if record else None,
+            "action": str(self._decision.action),
+            "why": self._decision.why,
+            "lag": 0.0 if now.mine else round(lag, 3) if lag < float("inf") else None,
+            "executed": self.known.seen.executed,
+            "waiting": now.mysqld.waiting if now.mysqld else None,
+            "table": "reachable" if now.reachable else "unreachable",
+            "trouble": self.trouble(),
         }
 
+    def trouble(self) -> str:
+        """What there is to say of what is not well."""
+        seen = self.known.seen
+        refused = self._decision.why if self._decision.action is Action.REFUSE else ""
+        said = [refused, self._failure, seen.trouble, seen.receive_error, seen.apply_error]
+        return "\n".join(dict.fromkeys(text for text in said if text))
 
-def primary_address(machines: list[Machine], name: str) -> str:
-    """The address of the machine of this name that reported last; empty if there is none."""
-    found = [machine for machine in machines if machine.name == name and machine.state != "drained"]
-    return max(found, key=lambda machine: machine.updated).address if found else ""
+
+def _fenced_since(at: float) -> bool:
+    """What was seen while a fence was under way is worth nothing."""
+    last = published.fenced()
+    if last is None:
+        return False
+    return boottime() - last.began < FENCING if last.ended is None else last.ended >= at
+
+
+def times(lease: float) -> Times:
+    """A lease with its margin: a fence takes up to a second, more time than two is wasted."""
+    margin = min(max(lease / 3, 1.0), 2.0)
+    return Times(lease=lease, margin=margin, gap=min(1.5, 0.75 * lease))

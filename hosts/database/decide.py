@@ -1,28 +1,62 @@
-"""What a database machine is to do next: a pure function of one observation."""
+"""What a database machine is to do next: a pure function of one situation.
+
+The design is Patroni's (its `ha.py` and synchronous mode), on MySQL's semi-synchronous
+replication. Two rules carry it: a machine is writable only while it may act as the lease's
+holder, and only a member that the record says to be in sync may take the lease over.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-Duty = Literal["primary", "replica"]
+from hosts.database.pair import Mode, Pair, machine_of
 
 
 class Action(StrEnum):
-    """One step; the next observation says what it led to."""
+    """One step; the next situation says what it led to."""
 
     NOTHING = "nothing"
+    REFUSE = "refuse"
     START = "start mysqld"
+    KILL = "kill mysqld"
+    # Of the lease's holder.
     OPEN = "open for writes"
+    PREPARE = "see to schema and accounts"
+    RELEASE = "release the lease"
+    SWITCH_OVER = "switch over"
+    DECLINE = "decline the switchover"
+    DROP = "drop from those in sync"
+    RELAX = "wait for nobody"
+    SET_MODE = "change the mode of replication"
+    INVITE = "invite to join those in sync"
+    ADMIT = "admit to those in sync"
+    UNINVITE = "give up on the one that was to join"
+    # Of a contender.
+    BEGIN = "begin as the first primary"
+    TAKE_OVER = "take over"
+    # Of a replica.
     CLOSE = "close for writes"
-    RESUME = "go on replicating"
+    LEAVE = "ask to be waited for no more"
     FOLLOW = "follow the primary"
-    CLONE = "copy the primary"
-    REFUSE = "refuse: it has transactions that the primary has not"
+    RESUME = "go on replicating"
+    ACKNOWLEDGE = "acknowledge what arrives"
+    KEEP_QUIET = "acknowledge no more"
+    COPY = "copy the primary"
+    REBUILD = "make an empty database"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A step, with whom, and why."""
+
+    action: Action
+    member: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True)
 class Primary:
-    """What was seen of the primary's mysqld."""
+    """What was seen of the holder's mysqld, after this machine's own."""
 
     address: str
     open: bool
@@ -33,47 +67,273 @@ class Primary:
 
 
 @dataclass(frozen=True)
-class Observation:
-    """What was seen of this machine's mysqld, and of the primary's if it answered."""
+class Mysqld:
+    """What this machine's mysqld says of itself."""
 
-    alive: bool
-    starting: bool = False
-    """Not alive, but systemd is at it."""
+    writable: bool = False
+    empty: bool = True
+    """It has neither executed nor received any transaction."""
     prepared: bool = True
     """Schema and accounts were seen to."""
-    super_read_only: bool = True
-    empty: bool = True
-    """It never executed a transaction."""
+    waits_for: int = 0
+    """The acknowledgements that a commit waits for; 0 with semi-synchronous replication off."""
+    waiting: int = 0
+    """Sessions that wait for them now."""
+    acknowledging: bool = False
+    """As a replica, it acknowledges what arrives."""
+    offline: bool = False
+    """Clients are shut out: a fence did not come to its end."""
     source: str = ""
     """The address that it replicates from, or is set to."""
     receiving: Literal["ON", "CONNECTING", "OFF"] = "OFF"
     applying: bool = False
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What one machine knows at one moment. Times are in seconds."""
+
+    me: str
+    first: bool = False
+    """This machine may begin a pair that never was."""
+    pair: Pair | None = None
+    """The record as last read; None if there is none."""
+    reachable: bool = True
+    """The table answered just now."""
+    held: bool = False
+    """This machine may act as the lease's holder."""
+    vacant: bool = False
+    """The lease may be taken, and no promise to its holder stands against that."""
+    yielding: bool = False
+    """This machine gave the lease up a moment ago: others come first."""
+    behind: str = ""
+    """A member that may take over as well, and has received more than we."""
+    mysqld: Mysqld | None = None
+    """None: it does not answer."""
+    running: bool = False
+    """Its process is there, or systemd is at it."""
+    exited: bool = False
+    """It was seen to end since it last answered."""
+    silent: float = 0.0
+    """Since it last answered, or since this machine's agent started."""
+    hung_after: float = 3.0
+    broken: bool = False
+    """It failed to start again and again."""
+    full: bool = False
+    """There is no room left on the volume."""
+    lag: float = float("inf")
+    """How far behind a replica was when the holder last gave a sign of life."""
+    max_failover_lag: float = 0.0
+    """A replica further behind does not take over in asynchronous mode."""
+    mode: Mode = "semi-synchronous"
+    """What the settings want."""
+    draining: bool = False
     primary: Primary | None = None
+    alone: bool = False
+    """Transactions of ours were missing on the primary on several looks in a row."""
+    cannot_apply: bool = False
+    """Applying what was received failed, and did so again from a fresh start."""
+    lost: frozenset[str] = frozenset()
+    """Members in sync whose acknowledgements are missing for too long."""
+    candidate: str = ""
+    """A replica that has nearly caught up."""
+    arrived: bool = False
+    """The member that is joining acknowledges now."""
+    overdue: bool = False
+    """It should have by now."""
+    successor: str = ""
+    """The member in sync that is the best one to lead next; empty if none answers."""
+
+    @property
+    def mine(self) -> bool:
+        """The record names this machine as the holder."""
+        return self.pair is not None and self.pair.holder == self.me and not self.pair.released
 
 
-def decide(duty: Duty, seen: Observation) -> Action:
-    """The next step of a machine with this duty."""
-    if not seen.alive:
-        return Action.NOTHING if seen.starting else Action.START
-    if duty == "primary":
-        is_one = seen.prepared and not seen.super_read_only and not seen.source
-        return Action.NOTHING if is_one else Action.OPEN
-    if not seen.super_read_only:
-        return Action.CLOSE
-    return _replica(seen)
+NOTHING = Decision(Action.NOTHING)
 
 
-def _replica(seen: Observation) -> Action:
-    running = seen.receiving != "OFF" and seen.applying
-    primary = seen.primary
-    if primary is None or not primary.open:
+def decide(now: Situation) -> Decision:
+    """The next step."""
+    if now.mine and now.pair is not None:
+        return _lead(now, now.pair)
+    if now.mysqld is None:
+        return _revive(now)
+    if now.mysqld.writable or now.mysqld.waits_for or now.mysqld.offline:
+        return Decision(Action.CLOSE, why="this machine does not hold the lease")
+    if now.draining:
+        return _leave(now)
+    if now.vacant:
+        return _contend(now, now.mysqld)
+    return _follow(now, now.mysqld)
+
+
+def _lead(now: Situation, pair: Pair) -> Decision:
+    others = pair.others(now.me)
+    mysqld = now.mysqld
+    if mysqld is None:
+        return _lead_without(now, others)
+    if not now.held:
+        if mysqld.writable:
+            return Decision(Action.CLOSE, why="the lease could not be renewed")
+        return Decision(Action.NOTHING, why="the lease has to be renewed first")
+    if mysqld.offline or not mysqld.writable or mysqld.waits_for < len(others):
+        return Decision(Action.OPEN, why=f"generation {pair.generation} of the lease is held")
+    if not mysqld.prepared:
+        return Decision(Action.PREPARE)
+    if not now.reachable:
+        return Decision(Action.NOTHING, why="the table does not answer")
+    return _tend(now, pair, mysqld, others)
+
+
+def _lead_without(now: Situation, others: frozenset[str]) -> Decision:
+    """The holder, and its mysqld does not answer."""
+    if not others:
+        if not now.running:
+            return Decision(Action.START)
+        if now.silent >= 10 * now.hung_after and now.exited is False:
+            return Decision(Action.KILL, why=f"it has not answered for {now.silent:.0f} s")
+        return Decision(Action.NOTHING, why="mysqld is starting")
+    if now.exited or not now.running:
+        return Decision(Action.RELEASE, why="mysqld ended")
+    if now.silent >= now.hung_after:
+        return Decision(Action.RELEASE, why=f"mysqld has not answered for {now.silent:.1f} s")
+    return Decision(Action.NOTHING, why="mysqld does not answer")
+
+
+def _tend(now: Situation, pair: Pair, mysqld: Mysqld, others: frozenset[str]) -> Decision:
+    """The primary in service."""
+    gone = sorted(others & (now.lost | pair.leaving))
+    if gone:
+        why = "it is leaving" if gone[0] in pair.leaving else "it does not acknowledge"
+        return Decision(Action.DROP, gone[0], why)
+    if now.full and now.successor:
+        return Decision(Action.RELEASE, now.successor, "the volume is full")
+    if pair.switchover_to:
+        return _asked_to_switch(now, pair, others)
+    if now.draining and now.successor:
+        return Decision(Action.SWITCH_OVER, now.successor, "this machine is to go")
+    if pair.mode != now.mode:
+        return Decision(Action.SET_MODE, why=now.mode)
+    if now.mode == "asynchronous":
+        return Decision(Action.RELAX) if mysqld.waits_for else NOTHING
+    if pair.joining:
+        if now.arrived:
+            return Decision(Action.ADMIT, pair.joining)
+        return Decision(Action.UNINVITE, pair.joining) if now.overdue else NOTHING
+    if mysqld.waits_for > len(others):
+        return Decision(Action.RELAX)
+    if now.candidate and not now.draining:
+        return Decision(Action.INVITE, now.candidate)
+    return NOTHING
+
+
+def _asked_to_switch(now: Situation, pair: Pair, others: frozenset[str]) -> Decision:
+    wanted = pair.switchover_to
+    if wanted == machine_of(now.me):
+        return Decision(Action.DECLINE, why=f"{wanted} is the primary already")
+    known = others if pair.mode == "semi-synchronous" else others | {now.successor} - {""}
+    for name in sorted(known):
+        if machine_of(name) == wanted:
+            return Decision(Action.SWITCH_OVER, name, "the operator asked for it")
+    return Decision(Action.DECLINE, why=f"{wanted} is not in sync")
+
+
+def _revive(now: Situation) -> Decision:
+    """Not the holder, and mysqld does not answer."""
+    pair = now.pair
+    elsewhere = pair is not None and pair.holder != now.me and now.me not in pair.in_sync
+    if now.broken and elsewhere and now.primary is not None and now.primary.open:
+        return Decision(Action.REBUILD, why="mysqld does not start, and the primary has it all")
+    if not now.running:
+        return Decision(Action.START)
+    if now.silent >= 10 * now.hung_after:
+        return Decision(Action.KILL, why=f"it has not answered for {now.silent:.0f} s")
+    return Decision(Action.NOTHING, why="mysqld does not answer")
+
+
+def _leave(now: Situation) -> Decision:
+    pair = now.pair
+    if pair and now.me in pair.in_sync and now.me not in pair.leaving and not pair.released:
+        return Decision(Action.LEAVE)
+    return NOTHING
+
+
+def _contend(now: Situation, mysqld: Mysqld) -> Decision:
+    """The lease is free."""
+    pair = now.pair
+    if pair is None:
+        return _begin(now, mysqld)
+    mine = machine_of(now.me)
+    if mysqld.empty:
+        return Decision(Action.REFUSE, why="there is no data here")
+    if pair.force == mine:
+        return Decision(Action.TAKE_OVER, why="the operator forced it")
+    if now.full:
+        return Decision(Action.REFUSE, why="the volume is full")
+    if now.yielding:
+        return Decision(Action.NOTHING, why="this machine gave the lease up: others come first")
+    if pair.switchover_to == mine and pair.released:
+        return Decision(Action.TAKE_OVER, why="the primary handed over")
+    if pair.mode == "asynchronous" and now.me not in pair.in_sync:
+        if now.lag > now.max_failover_lag:
+            return Decision(
+                Action.REFUSE,
+                why=f"this replica was {now.lag:.1f} s behind, {now.max_failover_lag:g} s at most"
+                " may be lost",
+            )
+    elif now.me not in pair.in_sync:
+        names = ", ".join(sorted(machine_of(name) for name in pair.in_sync))
+        return Decision(
+            Action.REFUSE, why=f"not in sync: only {names} has every acknowledged write"
+        )
+    if now.behind:
+        return Decision(Action.NOTHING, why=f"{machine_of(now.behind)} has received more")
+    return Decision(Action.TAKE_OVER, why=f"{machine_of(pair.holder)} does not hold the lease")
+
+
+def _begin(now: Situation, mysqld: Mysqld) -> Decision:
+    if not now.first:
+        return Decision(Action.NOTHING, why="the first machine has not begun yet")
+    if not mysqld.empty:
+        return Decision(
+            Action.REFUSE,
+            why="there is data here but no record of who led: whether this is the newest copy"
+            " only an operator can say",
+        )
+    return Decision(Action.BEGIN)
+
+
+def _follow(now: Situation, mysqld: Mysqld) -> Decision:
+    """Another machine holds the lease, or may."""
+    pair, primary = now.pair, now.primary
+    running = mysqld.receiving != "OFF" and mysqld.applying
+    if pair is None or pair.released or primary is None or not primary.open:
         # What was received is applied, and the connection is tried, with the primary away.
-        return Action.RESUME if seen.source and not running else Action.NOTHING
+        return Decision(Action.RESUME) if mysqld.source and not running else NOTHING
+    in_sync = now.me in pair.in_sync
+    if now.cannot_apply:
+        return Decision(Action.LEAVE) if in_sync else Decision(Action.COPY, why="it cannot apply")
+    if running and mysqld.source == primary.address:
+        wanted = in_sync or pair.joining == now.me
+        if wanted != mysqld.acknowledging:
+            return Decision(Action.ACKNOWLEDGE if wanted else Action.KEEP_QUIET)
+        return NOTHING
     if not primary.contains_ours:
-        return Action.REFUSE
-    if running and seen.source == primary.address:
-        return Action.NOTHING
-    # Copying replaces what is here: only if there is nothing, or all of it is over there.
-    if seen.empty or not primary.has_what_we_lack:
-        return Action.CLONE
-    return Action.FOLLOW
+        return _alone(now, in_sync=in_sync)
+    if mysqld.empty or not primary.has_what_we_lack:
+        if in_sync:
+            return Decision(Action.REFUSE, why="in sync, and yet without the primary's data")
+        return Decision(Action.COPY, why="there is too little here to go on from")
+    if mysqld.source == primary.address and not running:
+        return Decision(Action.RESUME)
+    return Decision(Action.FOLLOW)
+
+
+def _alone(now: Situation, *, in_sync: bool) -> Decision:
+    """Transactions are here that the primary has not."""
+    if in_sync:
+        return Decision(Action.REFUSE, why="in sync, and yet with transactions of its own")
+    if not now.alone:
+        return Decision(Action.NOTHING, why="transactions here are not on the primary yet")
+    return Decision(Action.COPY, why="transactions here were never acknowledged")

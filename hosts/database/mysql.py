@@ -50,23 +50,33 @@ class Session:
         with self._connection.cursor() as cursor:
             cursor.execute(statement, values or None)
 
+    def contains(self, whole: str, part: str) -> bool:
+        """Whether a set of transactions has all of another."""
+        return bool(self.row("SELECT GTID_SUBSET(%s, %s)", part, whole)[0])
+
     def close(self) -> None:
         """Quietly."""
         self._connection.close()
 
 
+def connect(timeout: float = 3.0) -> Session:
+    """As root through the socket; seconds that one statement may take. Raises `MySQLError`."""
+    return Session(
+        pymysql.connect(
+            unix_socket=SOCKET,
+            user="root",
+            autocommit=True,
+            connect_timeout=2,
+            read_timeout=timeout,
+            write_timeout=timeout,
+        )
+    )
+
+
 @contextmanager
 def local(timeout: float = 3.0) -> Generator[Session]:
-    """As root through the socket; seconds that one statement may take. Raises `MySQLError`."""
-    connection = pymysql.connect(
-        unix_socket=SOCKET,
-        user="root",
-        autocommit=True,
-        connect_timeout=2,
-        read_timeout=timeout,
-        write_timeout=timeout,
-    )
-    session = Session(connection)
+    """`connect` for a few statements."""
+    session = connect(timeout)
     try:
         yield session
     finally:

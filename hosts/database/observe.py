@@ -1,18 +1,27 @@
-"""What is seen of the databases, about once a second."""
+"""What is seen of this machine's mysqld, several times a second."""
 
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from hosts.base import services
 from hosts.base.lease import boottime
-from hosts.database.decide import Observation, Primary
-from hosts.database.lag import Lag
-from hosts.database.mysql import MySQLError, Session, local
+from hosts.database import mysql
+from hosts.database.decide import Mysqld
+from hosts.database.mysql import MySQLError, Session
 
 UNIT = "mysql.service"
 
-REPLICATION = """
-SELECT c.HOST, s.SERVICE_STATE, a.SERVICE_STATE, s.LAST_ERROR_MESSAGE,
+_VARIABLES = """
+SELECT @@global.super_read_only, @@global.offline_mode, @@global.gtid_executed,
+       @@global.rpl_semi_sync_source_enabled, @@global.rpl_semi_sync_source_wait_for_replica_count,
+       @@global.rpl_semi_sync_replica_enabled
+"""
+_STATUS = """
+SELECT VARIABLE_NAME, VARIABLE_VALUE FROM performance_schema.global_status
+WHERE VARIABLE_NAME IN ('Rpl_semi_sync_source_clients', 'Rpl_semi_sync_source_wait_sessions',
+                        'Rpl_semi_sync_source_yes_tx')
+"""
+_REPLICATION = """
+SELECT c.HOST, s.SERVICE_STATE, a.SERVICE_STATE, s.RECEIVED_TRANSACTION_SET, s.LAST_ERROR_MESSAGE,
        (SELECT MAX(w.LAST_ERROR_MESSAGE)
         FROM performance_schema.replication_applier_status_by_worker w)
 FROM performance_schema.replication_connection_configuration c
@@ -24,85 +33,79 @@ WHERE CHANNEL_NAME = ''
 
 @dataclass(frozen=True)
 class Seen:
-    """An observation, when it was made, and what there is to say of it."""
+    """An observation; `at` is when it was begun."""
 
     at: float
-    observation: Observation
+    mysqld: Mysqld | None = None
     executed: str = ""
-    lag: float = float("inf")
-    """A replica's data is at most this old, in seconds, as of `at`."""
+    received: str = ""
+    """What a replica has received since it was last set to its source."""
+    clients: int = 0
+    """Replicas that acknowledge."""
+    acknowledged: int = 0
+    """Commits that were acknowledged by replicas since mysqld started."""
+    receive_error: str = ""
+    apply_error: str = ""
     trouble: str = ""
 
-
-@dataclass
-class Remote:
-    """The primary's address, and the session to it while there is one."""
-
-    address: str
-    session: Session | None
+    @property
+    def has(self) -> str:
+        """All transactions that are here, applied or not."""
+        return ",".join(part for part in (self.executed, self.received) if part)
 
 
-def observe(remote: Remote | None, lag: Lag, prepared: bool) -> Seen:
-    """Looks at this machine's mysqld, and at the primary's if there is a session to it.
+class Observer:
+    """Looks through a session that is kept: a server that is full of clients has no room for us."""
 
-    Our own transactions first and the primary's after them: in the other order, those that just
-    arrived would seem to be ours alone.
-    """
-    try:
-        with local() as session:
-            return _alive(session, remote, lag, prepared)
-    except MySQLError as error:
-        unit = services.show(UNIT)
-        starting = unit.active in ("active", "activating", "deactivating", "reloading")
-        return Seen(boottime(), Observation(alive=False, starting=starting), trouble=str(error))
+    def __init__(self, timeout: float = 1.0) -> None:
+        """Seconds that mysqld may take for one answer."""
+        self._timeout = timeout
+        self._session: Session | None = None
+
+    def look(self) -> Seen:
+        """Never raises: a mysqld that does not answer is an observation too."""
+        at = boottime()
+        try:
+            if self._session is None:
+                self._session = mysql.connect(self._timeout)
+            return _look(self._session, at)
+        except (MySQLError, OSError) as error:
+            if self._session:
+                self._session.close()
+                self._session = None
+            return Seen(at, trouble=str(error))
 
 
-def _alive(session: Session, remote: Remote | None, lag: Lag, prepared: bool) -> Seen:
-    read_only, executed = session.row("SELECT @@global.super_read_only, @@global.gtid_executed")
-    executed = _set(executed)
-    source, receiving, applying, trouble = "", "OFF", False, ""
-    for host, io, sql, io_error, sql_error in session.rows(REPLICATION):
-        source, receiving, applying = host, io, sql == "ON"
-        trouble = sql_error or io_error
-    primary = _primary(session, remote, executed, lag)
-    lag.executed(
-        lambda theirs: bool(
-            session.row("SELECT GTID_SUBSET(%s, @@global.gtid_executed)", theirs)[0]
-        )
-    )
-    now = boottime()
-    observation = Observation(
-        alive=True,
-        prepared=prepared,
-        super_read_only=bool(read_only),
-        empty=not executed,
+def _look(session: Session, at: float) -> Seen:
+    read_only, offline, executed, waits, count, acknowledging = session.row(_VARIABLES)
+    status = {str(name).lower(): value for name, value in session.rows(_STATUS)}
+    source, receiving, applying, received, receive_error, apply_error = "", "OFF", "OFF", "", "", ""
+    for row in session.rows(_REPLICATION):
+        source, receiving, applying, received, receive_error, apply_error = row
+    executed, received = joined(executed), joined(received)
+    mysqld = Mysqld(
+        writable=not read_only,
+        empty=not executed and not received,
+        waits_for=int(count) if waits else 0,
+        waiting=int(status.get("rpl_semi_sync_source_wait_sessions", 0)),
+        acknowledging=bool(acknowledging),
+        offline=bool(offline),
         source=source,
         receiving=cast(Literal["ON", "CONNECTING", "OFF"], receiving),
-        applying=applying,
-        primary=primary,
+        applying=applying == "ON",
     )
-    return Seen(now, observation, executed, lag.seconds(now), trouble)
-
-
-def _primary(session: Session, remote: Remote | None, executed: str, lag: Lag) -> Primary | None:
-    if remote is None or remote.session is None:
-        return None
-    asked_at = boottime()
-    try:
-        theirs, purged, read_only = remote.session.row(
-            "SELECT @@global.gtid_executed, @@global.gtid_purged, @@global.super_read_only"
-        )
-    except MySQLError:
-        remote.session.close()
-        remote.session = None
-        return None
-    theirs, purged = _set(theirs), _set(purged)
-    lag.asked(asked_at, theirs)
-    contained, available = session.row(
-        "SELECT GTID_SUBSET(%s, %s), GTID_SUBSET(%s, %s)", executed, theirs, purged, executed
+    return Seen(
+        at,
+        mysqld,
+        executed,
+        received,
+        clients=int(status.get("rpl_semi_sync_source_clients", 0)),
+        acknowledged=int(status.get("rpl_semi_sync_source_yes_tx", 0)),
+        receive_error=receive_error,
+        apply_error=apply_error or "",
     )
-    return Primary(remote.address, not read_only, bool(contained), bool(available))
 
 
-def _set(text: str) -> str:
-    return text.replace("\n", "")
+def joined(gtids: str) -> str:
+    """A set of transactions on one line."""
+    return gtids.replace("\n", "")

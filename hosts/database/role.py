@@ -1,15 +1,34 @@
 """The role of a database machine: the volume, mysqld on it, and the agent that leads it."""
 
+import json
+import logging
+import threading
+
 from hosts.base import aws, parameters, services
 from hosts.base.agent import Context, Health, in_background
-from hosts.database import certificate, tunables, volume
-from hosts.database.agent import Agent
-from hosts.database.http import serve
+from hosts.base.lease import Lease
+from hosts.base.lease_table import DynamoTable
+from hosts.database import certificate, peers, tunables, volume
+from hosts.database.agent import Agent, times
+from hosts.database.knowledge import Knowledge
+from hosts.database.mysql import Account, MySQLError, local
 from hosts.database.observe import UNIT
 from hosts.database.options import SETTINGS, Options
+from hosts.database.pair import NAME, member
+from hosts.database.peers import Peers
 from hosts.database.render import device
+from hosts.database.tunables import Tunables
+
+log = logging.getLogger("database")
 
 ACCOUNTS = ("application", "replication", "monitor")
+PASSWORDS = parameters.FOLDER / "database-passwords.json"
+"""In memory: an agent that starts anew asks nobody before it renews its lease."""
+GUARD = ("site-database-guard.socket", "site-database-guard.service")
+LEAVING = 15.0
+"""Seconds that a machine that is to go waits for another one to lead, or not to wait for it."""
+UPKEEP = 10.0
+"""Seconds between two looks at what changes seldom."""
 
 
 class Database:
@@ -23,6 +42,10 @@ class Database:
 
     def start(self) -> None:
         """Volume, empty database, certificate, mysqld; then the agent takes over."""
+        known = tunables.last()
+        if self._agent is None and known and PASSWORDS.exists() and volume.MOUNT.is_mount():
+            self._run(known, json.loads(PASSWORDS.read_text()))
+            return
         facts, options = self._context.facts, self._options
         client = aws.ssm(facts.region)
         passwords = {
@@ -40,42 +63,72 @@ class Database:
         names = (f"{facts.name}.{facts.zone}", f"database.{facts.zone}", "localhost")
         certificate.make(authority, names, (self._context.identity.address, "127.0.0.1"))
         services.systemctl("start", "--no-block", UNIT)
+        services.systemctl("start", *GUARD)
+        parameters.write(json.dumps(passwords), PASSWORDS)
         if self._agent is None:
-            self._agent = Agent(
-                name=facts.name,
-                ordinal=options.ordinal,
-                schema=options.database,
-                max_lag=settings.max_replica_lag,
-                passwords=passwords,
-                coordination=self._context.coordination,
-            )
-            self._run(self._agent)
+            self._run(settings, passwords)
 
     def health(self) -> Health:
         """Ready when other machines may use it in its role."""
         agent = self._agent
         if agent is None:
             return Health("booting")
-        if agent.is_primary or agent.is_replica:
-            return Health("ready", agent.duty)
-        hopeless, said = agent.trouble()
-        return Health("failed" if hopeless else "booting", f"{agent.duty}: {said}")
+        if agent.is_primary:
+            return Health("ready", "primary")
+        if agent.is_replica:
+            return Health("ready", "replica")
+        unit = services.show(UNIT)
+        if unit.active == "failed":
+            return Health("failed", f"mysqld does not start\n{services.journal(UNIT, 30)}")
+        return Health("booting", agent.trouble() or agent.status()["action"])
 
     def drain(self) -> None:
-        """Stops mysqld cleanly and lets go of the volume."""
+        """Another machine leads first; then mysqld stops cleanly and lets go of the volume."""
         if self._agent:
+            self._agent.draining = True
+            self._agent.wake()
+            services.wait_until(lambda: self._agent is None or self._agent.may_go, LEAVING)
             self._agent.stop()
-        services.systemctl("stop", UNIT)
+        services.systemctl("stop", *GUARD, UNIT)
         volume.unmount()
 
-    def _run(self, agent: Agent) -> None:
-        paths = {
-            "/primary": lambda: agent.is_primary,
-            "/replica": lambda: agent.is_replica,
-            "/readable": lambda: agent.is_readable,
-        }
-        in_background("http", lambda: serve(paths, agent.status))
-        in_background("duty", agent.run)
+    def _run(self, settings: Tunables, passwords: dict[str, str]) -> None:
+        context, options = self._context, self._options
+        facts = context.facts
+        me = member(facts.name, options.volume)
+        table = DynamoTable(aws.dynamodb(facts.region), facts.table)
+        known = Knowledge(
+            me=me,
+            first=options.ordinal == 1,
+            address=context.identity.address,
+            lease=Lease(table, NAME, me, times(settings.lease)),
+            peers=Peers(context.coordination, facts.name),
+            tunables=settings,
+            replication=lambda: Account("replication", agent.passwords["replication"]),
+        )
+        self._agent = agent = Agent(known, options.database, passwords)
+        in_background("agent", agent.run)
+        for name, watch in known.watches().items():
+            in_background(name, watch)
+        in_background(
+            "peers' server",
+            lambda: peers.serve(agent.for_peers, agent.wake, known.failsafe.promise),
+        )
+        in_background("upkeep", lambda: self._keep_up(agent))
+
+    def _keep_up(self, agent: Agent) -> None:
+        """What changes seldom."""
+        facts = self._context.facts
+        client, tuner = aws.ssm(facts.region), tunables.Tuner()
+        while True:
+            known = agent.known
+            known.tunables = tunables.fetch(client, facts.parameter(SETTINGS), known.tunables)
+            try:
+                with local(10) as session:
+                    tuner.apply(session, known.tunables)
+            except MySQLError as error:
+                log.info("mysqld is not as the settings say yet: %s", error)
+            threading.Event().wait(UPKEEP)
 
 
 def create(context: Context) -> Database:

@@ -1,15 +1,12 @@
-"""How each step of a database machine is done."""
+"""The steps of a machine that follows the primary."""
 
 import logging
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from hosts.base import services
-from hosts.database import accounts
 from hosts.database.certificate import AUTHORITY
-from hosts.database.mysql import Account, MySQLError, local, remote
-from hosts.database.observe import UNIT
+from hosts.database.mysql import Account, MySQLError, local
 
 log = logging.getLogger("database")
 
@@ -17,47 +14,10 @@ COPYING = 6 * 3600.0
 """Seconds that a CLONE may take."""
 RESTART = 300.0
 """Seconds that mysqld may take to come back after one."""
-ACCESS_DENIED = 1045
 
 
 class ActionError(Exception):
     """A step was not done."""
-
-
-def start() -> None:
-    """Starts mysqld; does not wait for it."""
-    services.run("systemctl", "reset-failed", UNIT)
-    services.systemctl("start", "--no-block", UNIT)
-
-
-def open_for_writes(schema: str, passwords: Mapping[str, str]) -> None:
-    """Makes this mysqld the primary, with its accounts as they are to be."""
-    with local(30) as session:
-        session.run("STOP REPLICA")
-        session.run("RESET REPLICA ALL")
-        session.run("SET GLOBAL super_read_only = OFF")
-        session.run("SET GLOBAL read_only = OFF")
-        accounts.ensure(session, schema, passwords)
-        for user in ("application", "replication"):
-            if not _accepts(Account(user, passwords[user])):
-                accounts.change_password(session, user, passwords[user])
-                log.info("the account %s has a new password", user)
-
-
-def _accepts(account: Account) -> bool:
-    try:
-        remote("127.0.0.1", account, AUTHORITY, 3).close()
-    except MySQLError as error:
-        if error.args and error.args[0] == ACCESS_DENIED:
-            return False
-        raise
-    return True
-
-
-def close_for_writes() -> None:
-    """Lets nobody write here."""
-    with local(10) as session:
-        session.run("SET GLOBAL super_read_only = ON")
 
 
 def resume(account: Account) -> None:
@@ -67,7 +27,7 @@ def resume(account: Account) -> None:
 
 
 def follow(address: str, account: Account, authority: Path = AUTHORITY) -> None:
-    """Replicates from the primary at this address."""
+    """Replicates from the primary at this address. What was received and not applied goes."""
     with local(30) as session:
         session.run("STOP REPLICA")
         session.run(
@@ -82,15 +42,27 @@ def follow(address: str, account: Account, authority: Path = AUTHORITY) -> None:
     resume(account)
 
 
+def acknowledge(account: Account, *, yes: bool) -> None:
+    """Acknowledges to the primary what arrives, or stops that: said when connecting anew."""
+    with local(10) as session:
+        session.run("SET GLOBAL rpl_semi_sync_replica_enabled = %s", int(yes))
+        session.run("STOP REPLICA IO_THREAD")
+        session.run(
+            "START REPLICA IO_THREAD USER = %s PASSWORD = %s", account.user, account.password
+        )
+
+
 def copy(address: str, account: Account) -> None:
     """Replaces this mysqld's data by the primary's. mysqld restarts at the end of it."""
     began = time.monotonic()
     with local(COPYING) as session:
+        # Nobody reads here meanwhile; CLONE refuses under super_read_only, read_only stays.
+        session.run("SET GLOBAL offline_mode = ON")
         session.run("STOP REPLICA")
         session.run("RESET REPLICA ALL")
         session.run("SET GLOBAL clone_valid_donor_list = %s", f"{address}:3306")
-        # CLONE refuses under super_read_only; read_only stays, and clients have no accounts yet.
         session.run("SET GLOBAL super_read_only = OFF")
+        session.run("SET GLOBAL read_only = ON")
         try:
             session.run(
                 "CLONE INSTANCE FROM %s@%s:3306 IDENTIFIED BY %s REQUIRE SSL",

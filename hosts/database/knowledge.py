@@ -1,0 +1,247 @@
+"""What one machine knows at a moment, from all that it watches: the situation to decide on."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from hosts.base import services
+from hosts.base.lease import Lease, UnreachableError, boottime
+from hosts.database import process, volume
+from hosts.database.accounts import PURPOSES
+from hosts.database.decide import Situation
+from hosts.database.mysql import Account, MySQLError, local
+from hosts.database.observe import UNIT, Observer, Seen
+from hosts.database.pair import Pair, machine_of, pair
+from hosts.database.peers import Peer, Peers
+from hosts.database.primary import PrimaryWatch
+from hosts.database.tunables import Tunables
+from hosts.database.watch import Failsafe, LostReplicas, Room
+
+log = logging.getLogger("database")
+
+RENEW = 0.5
+"""Seconds between two renewals of the lease, or looks at it."""
+A_MOMENT = 1.0
+"""Seconds: a replica that has what the primary had then has nearly caught up."""
+BROKEN = 3
+"""Starts after which a copy of the primary is the better start."""
+CANNOT_APPLY = 3
+"""Times in a row that applying failed after which a copy of the primary is the better start."""
+GRACE = 5.0
+"""Seconds for which a machine that gave the lease up lets others come first."""
+JOINING = 3.0
+"""Seconds that a replica has to acknowledge, once it was invited."""
+
+
+@dataclass
+class Deeds:
+    """What the agent did that matters later. Times are of CLOCK_BOOTTIME."""
+
+    started_at: float = float("-inf")
+    starts: int = 0
+    """Since mysqld last answered."""
+    resumes: int = 0
+    """Of a replica that could not apply, since it last could."""
+    released_at: float = float("-inf")
+    invited_at: float = float("-inf")
+    invite_again: float = float("-inf")
+    prepared: bool = False
+
+
+@dataclass
+class Knowledge:
+    """The watches of one machine, and what they last found."""
+
+    me: str
+    first: bool
+    address: str
+    lease: Lease
+    peers: Peers
+    tunables: Tunables
+    replication: Callable[[], Account]
+    wake: Callable[[], None] = lambda: None
+    deeds: Deeds = field(default_factory=Deeds)
+    pair: Pair | None = None
+    read: bool = False
+    """The table answered at least once."""
+    reachable: bool = False
+    seen: Seen = field(default_factory=lambda: Seen(float("-inf")))
+    has_accounts: bool = False
+    vacant_since: float | None = None
+
+    def __post_init__(self) -> None:
+        self.process = process.Watch(self.wake)
+        self.primary = PrimaryWatch(self.replication)
+        self.failsafe = Failsafe(self.lease, self.peers, self.me)
+        self.lost = LostReplicas()
+        self.room = Room(volume.MOUNT)
+        self._observer = Observer()
+        self._alive_at = boottime()
+        self._ends = 0
+        self._before = self._later = Seen(float("-inf"))
+
+    def watches(self) -> Mapping[str, Callable[[], None]]:
+        """What has to run beside the loop, by name."""
+        return {"mysqld": self.process.run, "primary": self.primary.run, "peers": self.peers.run}
+
+    def look_at_record(self) -> None:
+        """Renews the lease or reads it; without the table, asks the others for leave to go on."""
+        try:
+            record = self.lease.refresh()
+            self.pair = pair(record) if record else None
+            self.read = self.reachable = True
+            self.failsafe.heard(self.pair)
+        except UnreachableError as error:
+            if self.reachable:
+                log.warning("coordination: %s", error)
+            self.reachable = False
+            self.failsafe.go_on()
+        elsewhere = self.pair and self.pair.holder != self.me and not self.pair.released
+        self.primary.tell(self.pair.address if self.pair and elsewhere else "")
+        if not self.lease.vacant:
+            self.vacant_since = None
+        elif self.vacant_since is None:
+            self.vacant_since = boottime()
+
+    def look_at_mysqld(self) -> None:
+        """One observation."""
+        seen = self._observer.look()
+        if seen.mysqld:
+            self._alive_at, self._ends, self.deeds.starts = seen.at, self.process.ends, 0
+            if seen.at - self._later.at >= A_MOMENT:
+                self._before, self._later = self._later, seen
+            if seen.mysqld.applying and not seen.apply_error:
+                self.deeds.resumes = 0
+            if not self.has_accounts:
+                self.has_accounts = _has_accounts()
+        self.seen = seen
+        self.lost.look(seen)
+
+    def situation(self, *, draining: bool) -> Situation:
+        """All of it."""
+        seen, deeds, tunables, now = self.seen, self.deeds, self.tunables, boottime()
+        mysqld, view = seen.mysqld, self.primary.view
+        unit = services.show(UNIT) if mysqld is None else None
+        last_sign = self.lease.since
+        return Situation(
+            me=self.me,
+            first=self.first,
+            pair=self.pair,
+            reachable=self.reachable,
+            held=self.lease.held,
+            vacant=self.lease.vacant and not self.failsafe.promised,
+            yielding=now - deeds.released_at < GRACE,
+            behind=self._behind(),
+            mysqld=replace(mysqld, prepared=deeds.prepared) if mysqld else None,
+            running=unit is None or unit.active not in ("inactive", "failed"),
+            exited=self.process.ends > self._ends,
+            silent=now - self._alive_at,
+            hung_after=tunables.lease,
+            broken=deeds.starts >= BROKEN,
+            full=self.room.full(),
+            lag=(now if last_sign is None else last_sign) - self.primary.current_at,
+            max_failover_lag=tunables.max_failover_lag,
+            mode=tunables.replication,
+            draining=draining,
+            primary=view.primary if view else None,
+            alone=view is not None and view.alone and not (mysqld and mysqld.waiting),
+            cannot_apply=deeds.resumes >= CANNOT_APPLY,
+            lost=self._lost_members(),
+            candidate=self._candidate(),
+            arrived=self._arrived(),
+            overdue=now - deeds.invited_at > JOINING,
+            successor=self.successor(),
+        )
+
+    @property
+    def lag(self) -> float:
+        """A replica's data is at most this old, in seconds."""
+        return boottime() - self.primary.current_at
+
+    @property
+    def leads(self) -> bool:
+        """The record names this machine."""
+        return self.pair is not None and self.pair.holder == self.me and not self.pair.released
+
+    def successor(self) -> str:
+        """The member that is the best one to lead next; empty if none answers."""
+        now = self.pair
+        if not now or not self.leads:
+            return ""
+        usable = [peer for peer in self.peers.fresh().values() if not peer.full]
+        if now.mode == "asynchronous":
+            usable = [peer for peer in usable if peer.running and peer.source == self.address]
+            wanted = [peer for peer in usable if machine_of(peer.member) == now.switchover_to]
+            usable = wanted or usable
+        else:
+            known = now.others(self.me) - now.leaving
+            usable = [peer for peer in usable if peer.member in known]
+        return min(usable, key=lambda peer: (peer.lag, peer.member)).member if usable else ""
+
+    def _lost_members(self) -> frozenset[str]:
+        if not self.lost.lost or not self.pair:
+            return frozenset()
+        others = self.pair.others(self.me)
+        # Those that do not answer; if all of them do, acknowledgements are missing all the same.
+        return (others - self.peers.fresh().keys()) or others
+
+    def _candidate(self) -> str:
+        now = self.pair
+        if not now or not self.leads or boottime() < self.deeds.invite_again:
+            return ""
+        if now.joining or now.mode == "asynchronous" or not self._before.executed:
+            return ""
+        for name, peer in sorted(self.peers.fresh().items()):
+            known = name in now.in_sync or name in now.leaving
+            if known or peer.full or not peer.running or peer.source != self.address:
+                continue
+            if _has(peer, self._before.executed):
+                return name
+        return ""
+
+    def _arrived(self) -> bool:
+        now = self.pair
+        if not now or not now.joining:
+            return False
+        peer = self.peers.fresh().get(now.joining)
+        enough = self.seen.clients > len(now.others(self.me))
+        return peer is not None and peer.acknowledging and enough
+
+    def _behind(self) -> str:
+        """A member that should take over rather than this one, for as long as a lease lasts."""
+        now, since = self.pair, self.vacant_since
+        if not now or since is None or boottime() - since > self.tunables.lease:
+            return ""
+        for name, peer in sorted(self.peers.fresh().items()):
+            if name in (self.me, now.holder) or peer.full:
+                continue
+            if now.released and now.switchover_to == machine_of(name):
+                return name
+            if name in now.in_sync and not _within(peer, self.seen.has):
+                return name
+        return ""
+
+
+def _has(peer: Peer, executed: str) -> bool:
+    return _contains(peer.has, executed)
+
+
+def _within(peer: Peer, ours: str) -> bool:
+    return _contains(ours, peer.has)
+
+
+def _contains(whole: str, part: str) -> bool:
+    try:
+        with local() as session:
+            return session.contains(whole, part)
+    except (MySQLError, OSError):
+        return False
+
+
+def _has_accounts() -> bool:
+    try:
+        with local() as session:
+            users = {row[0] for row in session.rows("SELECT user FROM mysql.user")}
+    except (MySQLError, OSError):
+        return False
+    return users >= {purpose.user for purpose in PURPOSES}

@@ -1,0 +1,310 @@
+"""The steps of the machine that leads, or is about to: writing, and who is waited for.
+
+The record and mysqld change in an order that leaves no moment in which a write could be
+acknowledged that a member in sync has not: whoever is dropped leaves the record before it is
+waited for no more, and whoever joins is waited for before it enters the record.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from hosts.base.lease import Lease, Value, boottime
+from hosts.database import accounts, fence
+from hosts.database.certificate import AUTHORITY
+from hosts.database.mysql import Account, MySQLError, Session, local, remote
+from hosts.database.observe import joined
+from hosts.database.pair import Mode, Pair, machine_of, pair
+from hosts.database.peers import Peers
+from hosts.database.replica import ActionError
+
+log = logging.getLogger("database")
+
+APPLYING = 2.0
+"""Seconds that a take-over waits for what was received to be applied, before it lets others try."""
+CATCHING_UP = 1.0
+"""Seconds that the next primary has to apply the last writes while nobody may write."""
+ARRIVING = 1.0
+"""Seconds that a member has to receive the last writes before it is called in sync."""
+ACCESS_DENIED = 1045
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What the steps work on.
+
+    `opening` is called right before mysqld becomes writable, `opened` right after, and `closing`
+    before it is closed.
+    """
+
+    me: str
+    address: str
+    lease: Lease
+    peers: Peers
+    replication: Callable[[], Account]
+    opening: Callable[[], None]
+    opened: Callable[[], None]
+    closing: Callable[[], None]
+
+    def begin(self, mode: Mode) -> None:
+        """Takes the lease that nobody ever had."""
+        if not self.lease.acquire(self._alone(mode)):
+            message = "another machine was quicker"
+            raise ActionError(message)
+
+    def open(self, now: Pair) -> None:
+        """Makes mysqld writable, waiting for everyone else who is in sync."""
+        with local(3) as session:
+            _wait_for(session, len(now.others(self.me)))
+            self._open(session)
+
+    def _open(self, session: Session) -> None:
+        with fence.exclusive():
+            self.opening()
+            if not self.lease.held:
+                message = "the lease was lost on the way"
+                raise ActionError(message)
+            session.run("SET GLOBAL super_read_only = OFF")
+            session.run("SET GLOBAL read_only = OFF")
+            session.run("SET GLOBAL offline_mode = OFF")
+        self.opened()
+        log.info("open for writes: generation %s", self.lease.generation)
+        session.run("STOP REPLICA")
+        session.run("RESET REPLICA ALL")
+
+    def take_over(self, mode: Mode, promised: Callable[[], bool]) -> None:
+        """Becomes the primary with all that was received.
+
+        Receiving stops first: from then on a former primary gets no acknowledgement from here.
+        """
+        began = time.monotonic()
+        with local(APPLYING + 1) as session:
+            received = _received(session)
+            if received is not None:
+                # After a restart of mysqld nobody has applied what it received before.
+                session.run("START REPLICA SQL_THREAD")
+                session.run("STOP REPLICA IO_THREAD")
+                received = _received(session)
+            stopped = time.monotonic()
+            try:
+                self._apply(session, received or "")
+                if promised():
+                    message = "the primary was promised that it may go on"
+                    raise ActionError(message)
+                if not self.lease.acquire(self._alone(mode)):
+                    message = "another machine was quicker, or the primary is back"
+                    raise ActionError(message)
+            except Exception:
+                if received is not None:
+                    self._receive_again(session)
+                raise
+            taken = time.monotonic()
+            session.run("SET GLOBAL rpl_semi_sync_replica_enabled = OFF")
+            _wait_for(session, 0)
+            self._open(session)
+        log.info(
+            "took over: stopped receiving %.0f ms, applied, lease taken %.0f ms, open %.0f ms",
+            (stopped - began) * 1000,
+            (taken - stopped) * 1000,
+            (time.monotonic() - taken) * 1000,
+        )
+
+    def _apply(self, session: Session, received: str) -> None:
+        if not received:
+            return
+        (late,) = session.row("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)", received, APPLYING)
+        if late:
+            message = "what was received is not applied yet"
+            raise ActionError(message)
+
+    def _receive_again(self, session: Session) -> None:
+        account = self.replication()
+        session.run(
+            "START REPLICA IO_THREAD USER = %s PASSWORD = %s", account.user, account.password
+        )
+
+    def _alone(self, mode: Mode) -> dict[str, Value | None]:
+        return {
+            "in_sync": frozenset({self.me}),
+            "mode": mode,
+            "address": self.address,
+            "joining": None,
+            "leaving": None,
+            "switchover_to": None,
+            "force": None,
+        }
+
+    def release(self) -> None:
+        """Gives the lease up. mysqld must be closed or dead."""
+        self.lease.release()
+        self.peers.poke()
+
+    def drop(self, now: Pair, member: str) -> None:
+        """Waits for a member no more, once the record says that it is not in sync."""
+        rest = now.in_sync - {member}
+        changes: dict[str, Value | None] = {
+            "in_sync": rest,
+            "leaving": (now.leaving - {member}) or None,
+        }
+        if now.joining == member:
+            changes["joining"] = None
+        self._record(changes, rest)
+        with local(3) as session:
+            # Its thread here would keep the change waiting, and an acknowledgement of its
+            # that comes late must not count as another's.
+            _hang_up(session, self.peers.address(member) if len(rest) > 1 else "")
+            _wait_for(session, len(rest) - 1)
+        log.info("%s is not in sync any more", machine_of(member))
+
+    def relax(self, now: Pair) -> None:
+        """Waits for those in sync, and for nobody else."""
+        with local(3) as session:
+            _wait_for(session, len(now.others(self.me)) if now.mode != "asynchronous" else 0)
+
+    def set_mode(self, mode: Mode) -> None:
+        """Changes how this primary replicates."""
+        only_me = frozenset({self.me})
+        self._record({"mode": mode, "in_sync": only_me, "joining": None, "leaving": None}, only_me)
+        if mode == "asynchronous":
+            with local(3) as session:
+                _hang_up(session, "")
+                _wait_for(session, 0)
+
+    def invite(self, now: Pair, member: str) -> None:
+        """Tells a replica to acknowledge what it gets."""
+        if others := now.others(self.me):
+            # Its acknowledgements must not count as those of the others.
+            with local(3) as session:
+                _wait_for(session, len(others) + 1)
+        self._record({"joining": member}, now.in_sync)
+        self.peers.poke()
+
+    def uninvite(self, now: Pair) -> None:
+        """It did not come."""
+        self._record({"joining": None}, now.in_sync)
+        self.peers.poke()
+
+    def admit(self, now: Pair, member: str) -> None:
+        """Calls a member in sync, once commits wait for it and it has all those before."""
+        with local(3) as session:
+            _wait_for(session, len(now.in_sync))
+            executed = joined(session.row("SELECT @@global.gtid_executed")[0])
+            end = boottime() + ARRIVING
+            while True:
+                peer = self.peers.again(member)
+                if peer and session.contains(peer.has, executed):
+                    break
+                if boottime() >= end or not self.lease.held:
+                    message = f"{machine_of(member)} did not catch up"
+                    raise ActionError(message)
+                time.sleep(0.02)
+        wanted = now.in_sync | {member}
+        self._record({"in_sync": wanted, "joining": None}, wanted)
+        log.info("%s is in sync", machine_of(member))
+
+    def decline(self, why: str) -> None:
+        """Does not do what the operator asked for, and says why."""
+        self.lease.refresh({"switchover_to": None, "refused": why})
+
+    def switch_over(self, now: Pair, member: str) -> None:
+        """Hands the lease to a member that has everything, with nobody writing meanwhile."""
+        began = time.monotonic()
+        peer = self.peers.again(member)
+        if peer is None:
+            message = f"{machine_of(member)} does not answer"
+            raise ActionError(message)
+        self.closing()
+        try:
+            with fence.exclusive(), local(CATCHING_UP + 1) as session:
+                session.run("SET SESSION lock_wait_timeout = 1")
+                session.run("SET GLOBAL offline_mode = ON")
+                session.run("SET GLOBAL super_read_only = ON")
+                executed = joined(session.row("SELECT @@global.gtid_executed")[0])
+            closed = time.monotonic()
+            self._wait_until_applied(peer.address, executed)
+            applied = time.monotonic()
+            if not self.lease.release({"switchover_to": machine_of(member), "refused": None}):
+                message = "the lease was lost on the way"
+                raise ActionError(message)
+        except Exception:
+            if self.lease.held:
+                self.open(now)
+            raise
+        self.peers.poke()
+        log.info(
+            "handed over to %s: closed %.0f ms, applied there %.0f ms, released %.0f ms",
+            machine_of(member),
+            (closed - began) * 1000,
+            (applied - closed) * 1000,
+            (time.monotonic() - applied) * 1000,
+        )
+
+    def _wait_until_applied(self, address: str, executed: str) -> None:
+        there = remote(address, self.replication(), AUTHORITY, CATCHING_UP + 0.5)
+        try:
+            (late,) = there.row("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)", executed, CATCHING_UP)
+        finally:
+            there.close()
+        if late:
+            message = f"the replica at {address} did not apply the last writes in {CATCHING_UP} s"
+            raise ActionError(message)
+
+    def _record(self, changes: Mapping[str, Value | None], in_sync: frozenset[str]) -> None:
+        """Changes the record, and is sure of it. Raises `ActionError`, `UnreachableError`."""
+        record = self.lease.refresh(changes)
+        now = record and pair(record)
+        if now is None or now.holder != self.me or now.released or now.in_sync != in_sync:
+            message = "the record could not be changed"
+            raise ActionError(message)
+
+
+def prepare(schema: str, passwords: Mapping[str, str]) -> None:
+    """Schema and accounts as they are to be."""
+    with local(30) as session:
+        accounts.ensure(session, schema, passwords)
+        for user in ("application", "replication"):
+            if not _accepts(Account(user, passwords[user])):
+                accounts.change_password(session, user, passwords[user])
+                log.info("the account %s has a new password", user)
+
+
+def _accepts(account: Account) -> bool:
+    try:
+        remote("127.0.0.1", account, AUTHORITY, 3).close()
+    except MySQLError as error:
+        if error.args and error.args[0] == ACCESS_DENIED:
+            return False
+        raise
+    return True
+
+
+def _received(session: Session) -> str | None:
+    """What a replica has received; None if it is none."""
+    rows = session.rows(
+        "SELECT s.RECEIVED_TRANSACTION_SET"
+        " FROM performance_schema.replication_connection_configuration c"
+        " JOIN performance_schema.replication_connection_status s USING (CHANNEL_NAME)"
+        " WHERE CHANNEL_NAME = '' AND c.HOST <> ''"
+    )
+    return joined(rows[0][0]) if rows else None
+
+
+def _wait_for(session: Session, replicas: int) -> None:
+    """Lets commits wait for this many acknowledgements."""
+    if replicas:
+        session.run("SET GLOBAL rpl_semi_sync_source_wait_for_replica_count = %s", replicas)
+    session.run("SET GLOBAL rpl_semi_sync_source_enabled = %s", int(bool(replicas)))
+
+
+def _hang_up(session: Session, address: str) -> None:
+    """Ends the sending to the replica at this address, or to all; one that lives comes again."""
+    rows = session.rows(
+        "SELECT ID, HOST FROM performance_schema.processlist WHERE COMMAND = 'Binlog Dump GTID'"
+    )
+    for number, host in rows:
+        if host.partition(":")[0] == address or not address:
+            try:
+                session.run("KILL %s", number)
+            except MySQLError:
+                log.info("the thread of %s is gone already", host)
