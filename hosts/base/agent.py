@@ -11,15 +11,17 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from hosts.base import aws, services
+from hosts.base import aws
 from hosts.base.bundle import folder
 from hosts.base.coordination import Coordination, GoneError, State, UnreachableError
 from hosts.base.facts import MachineFacts, load
 from hosts.base.identity import Identity, identity
+from hosts.base.notify import tell_systemd
 
 log = logging.getLogger("agent")
 
@@ -31,6 +33,8 @@ HEARTBEAT = 30.0
 """Seconds after which an unchanged state is reported again."""
 AGAIN = 15.0
 """Seconds after which a role that failed to start is started again."""
+LENGTH = 1800.0
+"""Seconds that the start of a role, and its drain, may take before the agent is taken for dead."""
 PATIENCE = 5.0
 """Seconds for which a machine that was ready may be unwell before it says so."""
 
@@ -135,7 +139,8 @@ class Agent:
                 if now - self._start_at < AGAIN:
                     return
                 self._start_at = now
-                self._role.start()
+                with at_length():
+                    self._role.start()
                 self._started = True
                 log.info("started")
             health = self._role.health()
@@ -172,7 +177,8 @@ class Agent:
                 self._health = Health("draining")
                 self._say()
                 log.info("draining")
-                self._role.drain()
+                with at_length():
+                    self._role.drain()
                 self._drained = True
             self._health = Health("drained")
         except GoneError:
@@ -186,6 +192,19 @@ class Agent:
             return False
         # Until it could be said: the operator waits for it.
         return self._said != Health("drained")
+
+
+@contextmanager
+def at_length() -> Generator[None]:
+    """For work that takes minutes: systemd's watchdog is as patient meanwhile."""
+    usual = os.environ.get("WATCHDOG_USEC")
+    if usual:
+        tell_systemd(f"WATCHDOG_USEC={LENGTH * 1e6:.0f}")
+    try:
+        yield
+    finally:
+        if usual:
+            tell_systemd(f"WATCHDOG_USEC={usual}\nWATCHDOG=1")
 
 
 def create(context: Context) -> Role:
@@ -217,12 +236,15 @@ def main() -> None:
     coordination = Coordination(aws.dynamodb(facts.region), facts.table)
     role = create(Context(facts, options, me, coordination))
     agent = Agent(facts, me, coordination, role)
-    services.tell_systemd("READY=1")
+    tell_systemd("READY=1")
     while agent.step():
+        tell_systemd("WATCHDOG=1")
         time.sleep(QUICK if agent.booting else LOOP)
     log.info("nothing left to do")
     # Stays, as the unit's state: a drained machine does not start its role again.
-    threading.Event().wait()
+    while True:
+        tell_systemd("WATCHDOG=1")
+        time.sleep(LOOP)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import yaml
-
 from hosts.base.facts import MACHINE_FILE, MachineFacts, machine_json
 
 if TYPE_CHECKING:
+    import yaml
     from _typeshed import DataclassInstance
 
 LIMIT = 16 * 1024
@@ -33,22 +32,6 @@ class File:
     path: str
     content: str
     permissions: str = "0644"
-
-
-class _Dumper(yaml.SafeDumper):
-    """YAML as a person would write it."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        _ = indentless
-        super().increase_indent(flow, indentless=False)
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    return cast(Any, dumper).represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _text)
 
 
 def cloud_config(
@@ -85,8 +68,7 @@ def cloud_config(
         ],
         "runcmd": [[str(BOOT)]],
     }
-    body = yaml.dump(config, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True)
-    text = "#cloud-config\n" + body
+    text = "#cloud-config\n" + _as_yaml(config)
     if (size := len(text.encode())) > LIMIT:
         raise TooLongError(
             f"the user data of {facts.name} is {size} bytes long and EC2 takes {LIMIT}:"
@@ -94,3 +76,22 @@ def cloud_config(
             " the longest of them)"
         )
     return text
+
+
+def _as_yaml(content: object) -> str:
+    """YAML as a person would write it."""
+    # Not on a machine, where a role's programs are to start soon and write none.
+    import yaml  # noqa: PLC0415
+
+    class Dumper(yaml.SafeDumper):
+        def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+            _ = indentless
+            super().increase_indent(flow, indentless=False)
+
+    Dumper.add_representer(str, _text)
+    return yaml.dump(content, Dumper=Dumper, sort_keys=False, width=10_000, allow_unicode=True)
+
+
+def _text(dumper: "yaml.SafeDumper", text: str) -> "yaml.ScalarNode":
+    style = "|" if "\n" in text else None
+    return cast(Any, dumper).represent_scalar("tag:yaml.org,2002:str", text, style=style)

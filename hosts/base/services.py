@@ -1,7 +1,5 @@
 """systemd, from a program."""
 
-import os
-import socket
 import subprocess
 import time
 import urllib.error
@@ -81,15 +79,6 @@ def journal(unit: str, lines: int = 25) -> str:
 def run(*command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Runs a program to its end and keeps what it says."""
     return subprocess.run(command, capture_output=True, text=True, check=False, input=stdin)
-
-
-def tell_systemd(state: str) -> None:
-    """sd_notify: ``READY=1``, ``STATUS=…``."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.connect("\0" + address[1:] if address.startswith("@") else address)
-            notify.send(state.encode())
 
 
 def http_status(url: str, timeout: float = 2.0) -> int:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-import jinja2
-
 
 def render(path: Path, **values: object) -> str:
     """The text of a template with these values. A name that is missing is an error."""
+    # Not on a machine, where a role's programs are to start soon and render nothing.
+    import jinja2  # noqa: PLC0415
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(path.parent),
         undefined=jinja2.StrictUndefined,

@@ -8,12 +8,16 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 FOLDER = Path("/run/site")
 FILE = "database.json"
+FENCE = "database-fence.json"
 SOCKET = "guard.sock"
 """Where the guard hears that the file is new."""
 
@@ -45,12 +49,28 @@ class Published:
     """For people and for monitoring."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fenced:
+    """What a fence did (`hosts.database.fence`). Times are seconds of CLOCK_BOOTTIME."""
+
+    why: str
+    """Why it was needed."""
+    began: float
+    pid: int
+    """Who did it."""
+    ended: float | None = None
+    """None: it is not over, or it was interrupted."""
+    how: Literal["", "read-only", "killed", "absent"] = ""
+    """mysqld was made read-only, was killed, or was not there."""
+    steps: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Seconds that each step took, in their order."""
+    trouble: str = ""
+    """Why it was killed."""
+
+
 def publish(published: Published, folder: Path = FOLDER) -> None:
     """Says it to the guard, and to the next one if there is none now. Quick, never waits."""
-    path = folder / FILE
-    new = path.with_name(f".{FILE}.new")
-    new.write_text(json.dumps(asdict(published)))
-    new.replace(path)
+    _write(folder / FILE, published)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as guard:
         try:
             guard.sendto(b"new", os.fspath(folder / SOCKET))
@@ -62,8 +82,34 @@ def publish(published: Published, folder: Path = FOLDER) -> None:
 
 def read(folder: Path = FOLDER) -> Published:
     """What was said last; of a machine that has just started: nothing is open."""
+    return Published(**_read(folder / FILE, Published) or {})
+
+
+def fenced(folder: Path = FOLDER) -> Fenced | None:
+    """The last fence since the machine started.
+
+    Whoever opened mysqld before `began` must take it for closed, and for half-closed if it has
+    not ended: `offline_mode` may still be on.
+    """
+    content = _read(folder / FENCE, Fenced)
+    return Fenced(**content) if content else None
+
+
+def record(fence: Fenced, folder: Path = FOLDER) -> None:
+    """Leaves word of a fence."""
+    _write(folder / FENCE, fence)
+
+
+def _write(path: Path, content: Published | Fenced) -> None:
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    new.write_text(json.dumps(asdict(content)))
+    new.replace(path)
+
+
+def _read(path: Path, kind: "type[DataclassInstance]") -> dict[str, Any] | None:
     try:
-        text = (folder / FILE).read_text()
+        content = json.loads(path.read_text())
     except FileNotFoundError:
-        return Published()
-    return Published(**json.loads(text))
+        return None
+    # Agent and guard are for a moment of different versions while they are upgraded.
+    return {known.name: content[known.name] for known in fields(kind) if known.name in content}

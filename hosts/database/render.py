@@ -8,6 +8,7 @@ from hosts.base.template import render
 from hosts.database.options import Options
 
 HERE = Path(__file__).parent
+GUARD = ("site-database-guard.socket", "site-database-guard.service")
 PACKAGES = ("e2fsprogs", "mysql-server", "openssl", "python3-boto3", "python3-pymysql")
 
 
@@ -35,5 +36,6 @@ def user_data(machine: MachineFacts, options: Options) -> str:
         File("/etc/systemd/system/mysql.service.d/site.conf", drop_in),
         *(File(f"/etc/systemd/system/{unit}", (HERE / unit).read_text()) for unit in units),
         File("/etc/systemd/system/var-lib-mysql.mount", mount_unit(options)),
+        *(File(f"/etc/systemd/system/{unit}", (HERE / unit).read_text()) for unit in GUARD),
     )
     return cloud_config(machine, options, packages=PACKAGES, files=files)
