@@ -1,78 +1,141 @@
-"""A program of a test's, run in the machine image beside a real mysqld with the site's own files.
+"""mysqld, mysqldump and their kin from the machine image, on this machine's files below /tmp."""
 
-It runs on the image's Python with the packages that a machine has. `hosts` is there as on a
-machine, certificate and empty database are made by its own functions.
-"""
-
-import json
-import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from hosts.database import render
+from hosts.database.backup.server import connect
+from hosts.database.mysql import MySQLError, Session
 from lab import image
-from tests.hosts import values
 
-HOSTS = Path(__file__).parents[2] / "hosts"
-
-FRAME = """
-import json, subprocess, sys, time
-from pathlib import Path
-from hosts.database import certificate, volume
-from hosts.database.mysql import Account, MySQLError, local, remote
-
-authority = Path("/test/authority.pem").read_text()
-answers = {}
-Path("/var/lib/mysql").mkdir(exist_ok=True)
-certificate.make(authority, ["database-1.lab.site.internal", "localhost"], ["127.0.0.1"])
-volume.initialise()
-
-def start():
-    server = subprocess.Popen(["mysqld", "--user=mysql"], stderr=open("/tmp/mysqld.log", "a"))
-    for _ in range(300):
-        try:
-            with local():
-                return server
-        except MySQLError:
-            assert server.poll() is None, open("/tmp/mysqld.log").read()[-3000:]
-            time.sleep(0.1)
-    raise AssertionError(open("/tmp/mysqld.log").read()[-3000:])
-
-def stop(server):
-    server.terminate()
-    server.wait(60)
-
+PROGRAMS = ("mysql", "mysqlbinlog", "mysqld", "mysqldump")
+# In a mount name space of its own, which ends with the program.
+_WRAPPER = """\
+#!/bin/sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+exec unshare --mount sh -ec '
+root=$0
+mount --bind /tmp "$root/tmp"
+mount --rbind /dev "$root/dev"
+mount -t proc proc "$root/proc"
+exec chroot "$root" "$@"' {root} {program} "$@"
 """
 
 
-def run(folder: Path, script: str, authority: str = "", cnf: str = "") -> Any:
-    """Runs a test's own lines after `FRAME`, as JSON what they leave in `answers`."""
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
-    folder.chmod(0o755)
-    program, site, given = folder / "program.py", folder / "zz-site.cnf", folder / "authority.pem"
-    program.write_text(FRAME + script + "\nprint(json.dumps(answers))\n")
-    text = render.my_cnf(values.facts("database"), values.database_options())
-    site.write_text(text + cnf)
-    given.write_text(authority)
-    done = image.run(
+def programs(folder: Path) -> Path:
+    """A folder for PATH, with the image's programs."""
+    folder.mkdir()
+    for program in PROGRAMS:
+        file = folder / program
+        file.write_text(_WRAPPER.format(root=image.path(), program=program))
+        file.chmod(0o755)
+    return folder
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Mysqld:
+    """A server with what the machines' configuration says of replication."""
+
+    def __init__(self, folder: Path, blank: Path, number: int) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.socket = folder / "s"
+        self.number = number
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir()
+        shutil.copytree(blank, self.data)
+
+    def start(self, *options: str) -> "Mysqld":
+        """Starts it and waits until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *("mysqld", "--no-defaults", "--user=root", f"--datadir={self.data}"),
+                    *(f"--socket={self.socket}", f"--pid-file={self.folder / 'pid'}"),
+                    *(f"--port={self.port}", "--bind-address=127.0.0.1", "--mysqlx=OFF"),
+                    *(f"--server-id={self.number}", "--log-bin=binlog", "--relay-log=relay"),
+                    *("--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--skip-replica-start"),
+                    *("--innodb-buffer-pool-size=48M", "--innodb-redo-log-capacity=32M"),
+                    *("--log-error=stderr", *options),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            if self.socket.exists():
+                with suppress(MySQLError, OSError), self.session():
+                    return self
+            alive = self._process.poll() is None
+            assert alive, (self.folder / "log").read_text()
+            assert time.monotonic() < deadline, (self.folder / "log").read_text()
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """As a machine that loses its power."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            self.socket.unlink(missing_ok=True)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        with connect(self.socket, 60) as session:
+            yield session
+
+    def run(self, *statements: str) -> None:
+        with self.session() as session:
+            for statement in statements:
+                session.run(statement)
+
+    def rows(self, statement: str) -> list[Any]:
+        with self.session() as session:
+            return session.rows(statement)
+
+    def gtids(self) -> str:
+        ((found,),) = self.rows("SELECT @@GLOBAL.gtid_executed")
+        return "".join(str(found).split())
+
+    def follow(self, other: "Mysqld") -> None:
+        """Replicates from another one."""
+        self.run(
+            f"CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={other.port},"
+            " SOURCE_USER='replication', SOURCE_PASSWORD='secret', SOURCE_AUTO_POSITION=1,"
+            " GET_SOURCE_PUBLIC_KEY=1",
+            "START REPLICA",
+        )
+
+    def caught_up(self, other: "Mysqld") -> None:
+        """Waits until it has executed what the other has."""
+        ((late,),) = self.rows(f"SELECT WAIT_FOR_EXECUTED_GTID_SET('{other.gtids()}', 30)")
+        assert late == 0, self.rows("SHOW REPLICA STATUS")
+
+
+def blank(folder: Path) -> Path:
+    """The files of a database with nothing in it; copied for each server."""
+    data = folder / "blank"
+    made = subprocess.run(
         [
-            "env",
-            "PYTHONPATH=/opt/site",
-            "sh",
-            "-c",
-            "mkdir -p /run/mysqld && chown mysql: /run/mysqld && python3 /test/program.py",
+            *("mysqld", "--no-defaults", "--initialize-insecure", "--user=root"),
+            *(f"--datadir={data}", "--log-error-verbosity=1"),
         ],
-        {
-            HOSTS: "/opt/site/hosts",
-            program: "/test/program.py",
-            given: "/test/authority.pem",
-            site: "/etc/mysql/mysql.conf.d/zz-site.cnf",
-        },
-        timeout=120,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    assert made.returncode == 0, made.stderr
+    (data / "auto.cnf").unlink(missing_ok=True)
+    return data
