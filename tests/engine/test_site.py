@@ -198,6 +198,7 @@ def records(*roles: str) -> dict[str, str]:
 
 
 ALL_RECORDS = records("app-server", "database", "load-balancer")
+FOLLOWED = {"Parameter database-settings": "update"}
 SETTINGS: dict[str, dict[str, str]] = {
     "appServers.count=3": {
         "Instance app-server-3": "create",
@@ -246,16 +247,27 @@ SETTINGS: dict[str, dict[str, str]] = {
         **records("load-balancer"),
     },
     "loadBalancers.queueTimeout=4": {**replaced("load-balancer-1"), **records("load-balancer")},
-    "database.maxReplicaLag=3": {**replaced(*DATABASES), **records("database")},
-    "database.maxConnections=120": {**replaced(*DATABASES), **records("database")},
     "database.instanceType=t3.large": {**replaced(*DATABASES), **records("database")},
     "database.volumeSize=3": {f"Volume {name}": "update" for name in DATABASES},
-    "database.bufferPool=65": {**replaced(*DATABASES), **records("database")},
+    # What running machines follow.
+    "database.replication=asynchronous": FOLLOWED,
+    "database.lease=5": FOLLOWED,
+    "database.maxReplicaLag=3": FOLLOWED,
+    "database.maxFailoverLag=3": FOLLOWED,
+    "database.bufferPool=65": FOLLOWED,
+    "database.maxConnections=120": FOLLOWED,
     "database.replicas=2": {
         "Volume database-3": "create",
         "Instance database-3": "create",
         "VolumeAttachment database-3": "create",
         "Command database-3-ready": "create",
+        **records("database"),
+    },
+    "database.replicas=0": {
+        "Volume database-2": "delete",
+        "Instance database-2": "delete",
+        "VolumeAttachment database-2": "delete",
+        "Command database-2-ready": "delete",
         **records("database"),
     },
     "machines.image=site-other-*": {
