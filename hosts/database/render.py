@@ -30,11 +30,9 @@ def mount_unit(options: Options) -> str:
 def user_data(machine: MachineFacts, options: Options) -> str:
     """The cloud-config of a database machine."""
     drop_in = (HERE / "mysql.service.conf").read_text()
-    units = ("site-database-guard.service", "site-database-guard.socket")
     files = (
         File("/etc/mysql/mysql.conf.d/zz-site.cnf", my_cnf(machine, options)),
         File("/etc/systemd/system/mysql.service.d/site.conf", drop_in),
-        *(File(f"/etc/systemd/system/{unit}", (HERE / unit).read_text()) for unit in units),
         File("/etc/systemd/system/var-lib-mysql.mount", mount_unit(options)),
         *(File(f"/etc/systemd/system/{unit}", (HERE / unit).read_text()) for unit in GUARD),
     )
