@@ -49,6 +49,7 @@ machines = [*load_balancers.machines, *app_servers.machines, *database.machines]
 pulumi.export("url", pulumi.Output.format("http://{}", load_balancers.addresses[0]))
 pulumi.export("addresses", load_balancers.addresses)
 pulumi.export("machines", {machine.name: machine.id for machine in machines})
+pulumi.export("region", site.region)
 pulumi.export("table", foundation.table)
 pulumi.export(
     "sessions",

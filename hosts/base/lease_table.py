@@ -51,7 +51,7 @@ class DynamoTable:
         if expected is None:
             names["#id"] = "id"
             conditions.append("attribute_not_exists(#id)")
-        update = "SET " + ", ".join(sets)
+        update = "SET " + ", ".join(sets) if sets else ""
         if removes:
             update += " REMOVE " + ", ".join(removes)
         try:

@@ -287,6 +287,7 @@ def test_the_program_tells_what_helps_next(site: Recording) -> None:
     address = site.one("Eip", "load-balancer-1").outputs["publicIp"]
     assert told["url"] == f"http://{address}"
     assert told["addresses"] == [address]
+    assert told["region"] == "eu-central-1"
     assert told["machines"] == {m.name: site.ids[m.urn] for m in site.every("Instance")}
     assert told["sessions"]["database-1"] == (
         f"aws ssm start-session --region eu-central-1 --target {told['machines']['database-1']}"

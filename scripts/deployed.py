@@ -1,0 +1,93 @@
+"""A deployed stack as an operator's script finds it: by its outputs, or by what it is told.
+
+Credentials are the operator's, as for Pulumi and the `aws` command.
+"""
+
+import argparse
+import json
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_ssm import SSMClient
+
+_client: Any = cast("Any", boto3).client
+_CONFIG = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 3})
+
+
+class DeployedError(Exception):
+    """The stack cannot be found; the message is for the operator."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """Where a stack's machines meet."""
+
+    region: str
+    table: str
+    """The DynamoDB table `coordination`."""
+
+    def dynamodb(self) -> "DynamoDBClient":
+        """For the table."""
+        return _client("dynamodb", region_name=self.region, config=_CONFIG)
+
+    def ssm(self) -> "SSMClient":
+        """For the stack's parameters."""
+        return _client("ssm", region_name=self.region, config=_CONFIG)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options by which a script is told of its stack."""
+    parser.add_argument("--stack", help="the stack; without it the one that is selected")
+    parser.add_argument("--table", help="its coordination table, where Pulumi's state is not")
+    parser.add_argument("--region", help="and the AWS region of that")
+
+
+def find(asked: argparse.Namespace) -> Deployed:
+    """The stack that the options mean.
+
+    Raises:
+        DeployedError: there is no such stack, or it has not been deployed yet.
+    """
+    if asked.table and asked.region:
+        return Deployed(region=asked.region, table=asked.table)
+    if asked.table or asked.region:
+        msg = "--table and --region belong together: give both, or neither"
+        raise DeployedError(msg)
+    found = outputs(asked.stack)
+    missing = [name for name in ("region", "table") if not found.get(name)]
+    if missing:
+        msg = (
+            f"the stack {asked.stack or 'that is selected'} has no output"
+            f" {' and no '.join(missing)}: `pulumi up` makes them"
+        )
+        raise DeployedError(msg)
+    return Deployed(region=found["region"], table=found["table"])
+
+
+def outputs(stack: str | None) -> dict[str, Any]:
+    """The outputs of a stack, of the selected one if None. Raises `DeployedError`."""
+    return json.loads(pulumi("stack", "output", "--json", *(["--stack", stack] if stack else [])))
+
+
+def pulumi(*arguments: str) -> str:
+    """What Pulumi's CLI says. Raises `DeployedError` with its own words if it fails."""
+    command = ["pulumi", "--non-interactive", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        msg = (
+            'there is no pulumi on PATH: for the lab\'s, `eval "$(.venv/bin/python -m lab env)"`;'
+            " without any, name --table and --region"
+        )
+        raise DeployedError(msg) from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().removeprefix("error: ")
+        msg = f"`pulumi {' '.join(arguments)}` failed: {said}"
+        raise DeployedError(msg)
+    return done.stdout

@@ -1,0 +1,368 @@
+"""Make another database machine the primary, while the site runs.
+
+python -m scripts.switchover [--to NAME] [--stack S] [--yes] [--json]
+python -m scripts.switchover --force --to NAME
+
+Writes pause for less than a second. It is checked first, asked to confirm, and shown as it
+happens. Exit status: 0 done; 1 refused or failed, nothing changed unless said; 2 not understood.
+
+--force is for when every machine that has all acknowledged writes is lost for good: it makes a
+replica the primary that was not in sync, and loses what that replica had not received.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from hosts.base.coordination import Coordination, Machine
+from hosts.base.coordination import UnreachableError as CoordinationUnreachableError
+from hosts.base.lease import Record, UnreachableError
+from hosts.base.lease_table import DynamoTable
+from hosts.database.pair import NAME, Pair, machine_of, pair
+from scripts import deployed
+
+POLL = 0.1
+"""Seconds between two looks at the record."""
+WITHIN = 30.0
+"""Seconds that a change of primary may take before the request is withdrawn."""
+FORCED_WITHIN = 90.0
+"""The same for a forced one, which may have to wait for mysqld to recover."""
+RENEWED_WITHIN = 1.5
+"""Seconds, beyond the lease, within which a holder that is alive renews it."""
+HEARD = 90.0
+"""Seconds after which a machine that reports every 30 s counts as away."""
+ABLE = ("ready", "booting", "draining")
+"""States of a machine that may lead, or will in a moment."""
+
+
+class RefusedError(Exception):
+    """It is not done, for this reason."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it."""
+
+    changed: bool
+    before: str
+    primary: str
+    seconds: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Databases:
+    """The database machines at one moment."""
+
+    pair: Pair
+    record: Record
+    machines: tuple[Machine, ...]
+    now: float
+    """Seconds since the epoch."""
+
+    @property
+    def primary(self) -> str:
+        """The machine that holds the lease, or held it last."""
+        return machine_of(self.pair.holder)
+
+    @property
+    def in_sync(self) -> set[str]:
+        """The machines that have every acknowledged write."""
+        return {machine_of(member) for member in self.pair.in_sync}
+
+    def machine(self, name: str) -> Machine | None:
+        """The machine of a name that reported last."""
+        return next((machine for machine in self.machines if machine.name == name), None)
+
+    def is_well(self, name: str) -> bool:
+        """Whether a machine reports, and reports that it serves or is about to."""
+        machine = self.machine(name)
+        heard = machine is not None and self.now - machine.updated < HEARD
+        return heard and machine is not None and machine.state in ABLE
+
+    def lines(self) -> list[str]:
+        """For people: a line for each machine."""
+        seen: dict[str, Machine] = {}
+        for machine in self.machines:
+            seen.setdefault(machine.name, machine)
+        rows = [f"{self.pair.mode} replication, generation {self.pair.generation}"]
+        for name in sorted({*seen, *self.in_sync}):
+            role = "primary" if name == self.primary and not self.pair.released else "replica"
+            sync = "in sync" if name in self.in_sync else "not in sync"
+            rows.append(f"  {name:<14}{role:<9}{sync:<13}{self._said(seen.get(name))}")
+        return rows
+
+    def _said(self, machine: Machine | None) -> str:
+        if machine is None:
+            return "never reported"
+        detail = machine.detail.partition("\n")[0]
+        ago = self.now - machine.updated
+        silent = f" (not heard of for {ago:.0f} s)" if ago >= HEARD else ""
+        return f"{machine.state}{f': {detail}' if detail else ''}{silent}"
+
+
+@dataclass
+class Operator:
+    """Who asks, and what for."""
+
+    table: DynamoTable
+    coordination: Coordination
+    say: Callable[[str], None]
+    ask: Callable[[str], str]
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    epoch: Callable[[], float] = time.time
+    _said: str = field(default="", init=False)
+
+    def switch_over(self, to: str, *, confirmed: bool) -> Outcome:
+        """A planned change of primary; `to` may be empty. Raises `RefusedError`."""
+        seen = self._look()
+        self._show(seen)
+        target = choose(seen, to)
+        check(seen, target)
+        if not self._renewed(seen):
+            msg = (
+                f"{seen.primary} does not renew its lease: a failover is under way or about to be;"
+                " look again in a moment"
+            )
+            raise RefusedError(msg)
+        question = (
+            f"Make {target} the primary in place of {seen.primary}? Writes pause for less than a"
+            " second. Type yes: "
+        )
+        if not confirmed and self.ask(question).strip() != "yes":
+            msg = "it was not confirmed: nothing was changed"
+            raise RefusedError(msg)
+        expected = {"holder": seen.pair.holder, "generation": seen.pair.generation}
+        request = {"switchover_to": target, "refused": None}
+        if self.table.write(NAME, expected, request) is None:
+            msg = "the primary has just changed by itself: nothing was asked for; look again"
+            raise RefusedError(msg)
+        return self._follow(seen, target, "switchover_to", WITHIN)
+
+    def force(self, to: str) -> Outcome:
+        """Makes a machine the primary that may lack acknowledged writes. Raises `RefusedError`."""
+        seen = self._look()
+        self._show(seen)
+        if self._renewed(seen):
+            msg = f"{seen.primary} is the primary and alive: nothing has to be forced"
+            raise RefusedError(msg)
+        check_forced(seen, to)
+        lost = ", ".join(sorted(seen.in_sync))
+        question = (
+            f"Only {lost} has every acknowledged write. {to} was not in sync: what it had not"
+            " received is lost to the site for good, although clients were told that it was"
+            f" written. Should {lost} come back, it is made a copy of {to}; what only it has is"
+            f" kept aside as a dump first. To lose these writes, type {to}: "
+        )
+        if self.ask(question).strip() != to:
+            msg = "it was not confirmed: nothing was changed"
+            raise RefusedError(msg)
+        expected = {"generation": seen.record.generation, "counter": seen.record.counter}
+        if self.table.write(NAME, expected, {"force": to}) is None:
+            msg = f"{seen.primary} has just come back: nothing was forced"
+            raise RefusedError(msg)
+        return self._follow(seen, to, "force", FORCED_WITHIN)
+
+    def _look(self) -> Databases:
+        record = self.table.read(NAME)
+        if record is None:
+            msg = "the databases have not agreed on a primary yet: their first start is under way"
+            raise RefusedError(msg)
+        machines = tuple(self.coordination.machines("database"))
+        return Databases(pair(record), record, machines, self.epoch())
+
+    def _show(self, seen: Databases) -> None:
+        for line in seen.lines():
+            self.say(line)
+
+    def _renewed(self, seen: Databases) -> bool:
+        """Whether the lease is renewed within the time that it lasts."""
+        if seen.pair.released:
+            return False
+        end = self.clock() + seen.record.lease + RENEWED_WITHIN
+        while self.clock() < end:
+            record = self.table.read(NAME)
+            if record is None or record.generation != seen.record.generation:
+                return False
+            if record.counter != seen.record.counter:
+                return not record.released
+            self.sleep(POLL)
+        return False
+
+    def _follow(self, before: Databases, target: str, request: str, within: float) -> Outcome:
+        """Shows what happens until the target leads, or it is said why it does not."""
+        began = self.clock()
+        try:
+            while self.clock() - began < within:
+                record = self.table.read(NAME)
+                now = pair(record) if record else before.pair
+                passed = self.clock() - began
+                self._tell(now, passed)
+                if machine_of(now.holder) == target and not now.released:
+                    self.say(f"{target} is the primary after {passed:.1f} s")
+                    return Outcome(True, before.primary, target, round(passed, 2))
+                why = str(record.extra.get("refused", "")) if record else ""
+                if why:
+                    return Outcome(False, before.primary, machine_of(now.holder), passed, why)
+                if request == "switchover_to" and now.generation > before.pair.generation:
+                    why = f"{machine_of(now.holder)} took over first"
+                    return Outcome(False, before.primary, machine_of(now.holder), passed, why)
+                self.sleep(POLL)
+        except KeyboardInterrupt:
+            return self._withdraw(before, target, request, "interrupted")
+        return self._withdraw(before, target, request, f"it did not happen within {within:.0f} s")
+
+    def _tell(self, now: Pair, passed: float) -> None:
+        holder = machine_of(now.holder)
+        said = f"{holder} has handed over" if now.released else f"{holder} leads"
+        if said != self._said:
+            self._said = said
+            self.say(f"{passed:6.1f} s  {said}, generation {now.generation}")
+
+    def _withdraw(self, before: Databases, target: str, request: str, why: str) -> Outcome:
+        withdrawn = self.table.write(NAME, {request: target}, {request: None})
+        asked = "the request was withdrawn" if withdrawn else "the request had been taken up"
+        record = self.table.read(NAME)
+        holder = machine_of(record.holder) if record else before.primary
+        return Outcome(holder == target, before.primary, holder, WITHIN, f"{why}: {asked}")
+
+
+def choose(seen: Databases, to: str) -> str:
+    """The machine to change to: the one named, else one that may lead. Raises `RefusedError`."""
+    if to:
+        return to
+    others = sorted(seen.in_sync - {seen.primary})
+    if seen.pair.mode == "asynchronous":
+        others = sorted({machine.name for machine in seen.machines} - {seen.primary})
+    for name in others:
+        machine = seen.machine(name)
+        if machine and machine.state == "ready" and seen.is_well(name):
+            return name
+    msg = f"there is no machine to change to: {seen.primary} leads, and no other is ready"
+    raise RefusedError(msg)
+
+
+def check(seen: Databases, target: str) -> None:
+    """Raises `RefusedError` unless the target may lead now."""
+    machine = seen.machine(target)
+    if machine is None:
+        names = ", ".join(sorted({machine.name for machine in seen.machines}))
+        msg = f"there is no database machine {target}; there are {names or 'none'}"
+    elif seen.pair.released:
+        msg = f"{seen.primary} has handed over, and nobody leads yet: look again in a moment"
+    elif target == seen.primary:
+        msg = f"{target} is the primary already"
+    elif seen.pair.switchover_to:
+        msg = f"a change to {seen.pair.switchover_to} is under way already"
+    elif seen.pair.mode == "semi-synchronous" and target not in seen.in_sync:
+        msg = f"{target} is not in sync: it may lack writes that clients were told are done"
+    elif machine.state != "ready" or not seen.is_well(target):
+        msg = f"{target} is not ready to lead, it last said: {machine.state} {machine.detail}"
+    else:
+        return
+    raise RefusedError(msg.strip())
+
+
+def check_forced(seen: Databases, target: str) -> None:
+    """Raises `RefusedError` unless forcing this machine is the only way left."""
+    able = sorted(name for name in seen.in_sync if name != target and seen.is_well(name))
+    if seen.machine(target) is None:
+        names = ", ".join(sorted({machine.name for machine in seen.machines}))
+        msg = f"there is no database machine {target}; there are {names or 'none'}"
+    elif target in seen.in_sync:
+        msg = f"{target} is in sync: it takes over by itself, nothing has to be forced"
+    elif able:
+        msg = (
+            f"{able[0]} is in sync and reports: it takes over by itself and loses nothing; if it"
+            " is never to come back, delete its instance first"
+        )
+    elif not seen.is_well(target):
+        msg = f"{target} does not report, or reports a failure: it could not lead"
+    else:
+        return
+    raise RefusedError(msg)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m scripts.switchover",
+        description="Make another database machine the primary, while the site runs.",
+    )
+    made.add_argument("--to", metavar="NAME", default="", help="the machine that is to lead")
+    made.add_argument("--yes", action="store_true", help="do not ask")
+    made.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
+    made.add_argument(
+        "--force",
+        action="store_true",
+        help="with every machine in sync lost: lead with what --to has, and lose the rest",
+    )
+    deployed.add_options(made)
+    return made
+
+
+def _arguments(arguments: list[str]) -> argparse.Namespace:
+    asked = parser().parse_args(arguments)
+    if asked.force and not asked.to:
+        parser().error("--force needs --to NAME: which copy of the data is to be the one")
+    if asked.json and not asked.force and not asked.yes:
+        parser().error("--json asks nothing: give --yes as well")
+    return asked
+
+
+def main(arguments: list[str]) -> int:
+    """Does it; the exit status."""
+    asked = _arguments(arguments)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr if asked.json else sys.stdout, flush=True)
+
+    def ask(question: str) -> str:
+        print(question, end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline()
+
+    try:
+        where = deployed.find(asked)
+        client = where.dynamodb()
+        operator = Operator(
+            DynamoTable(client, where.table), Coordination(client, where.table), say, ask
+        )
+        if asked.force:
+            outcome = operator.force(asked.to)
+        else:
+            outcome = operator.switch_over(asked.to, confirmed=asked.yes)
+    except KeyboardInterrupt:
+        return _failed("interrupted before anything was changed", 1, as_json=asked.json)
+    except deployed.DeployedError as error:
+        return _failed(str(error), 2, as_json=asked.json)
+    except RefusedError as error:
+        return _failed(str(error), 1, as_json=asked.json)
+    except (
+        UnreachableError,
+        CoordinationUnreachableError,
+        BotoCoreError,
+        ClientError,
+    ) as error:
+        return _failed(f"AWS does not answer as it should: {error}", 1, as_json=asked.json)
+    if asked.json:
+        print(json.dumps(asdict(outcome)))
+    if not outcome.changed:
+        print(f"not done: {outcome.reason}", file=sys.stderr)
+    return 0 if outcome.changed else 1
+
+
+def _failed(why: str, status: int, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"changed": False, "reason": why}))
+    print(f"not done: {why}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
