@@ -13,6 +13,9 @@ starts its wait anew: the holder may have been unable to renew for the same reas
 The record carries the lease time that its holder counts with, and contenders wait for that: so
 the time can be changed while leases are held.
 
+A request may arrive long after its sender gave it up. So whatever changes more than the counter
+is conditional on the counter as it was last seen: the next renewal voids what is still under way.
+
 The clock is CLOCK_BOOTTIME, which goes on while a machine is suspended.
 """
 
@@ -160,6 +163,11 @@ class Lease:
         return self._deadline
 
     @property
+    def length(self) -> float:
+        """Seconds that the lease lasts which this machine holds or would take."""
+        return self.times.lease if self._lease is None else max(self._lease, self.times.lease)
+
+    @property
     def held(self) -> bool:
         """Whether this machine may act as the holder now."""
         return self._clock() < self._deadline
@@ -177,25 +185,28 @@ class Lease:
     def refresh(self, changes: Mapping[str, Value | None] = NOTHING) -> Record | None:
         """Renews the lease if it is this machine's, else reads it; what the table says now.
 
-        The holder's `changes` are written with the renewal; they are not if it is no longer the
-        holder. A program that was started anew goes on as the holder it was before.
+        The holder's `changes` are written with the renewal, or not at all: the answer tells. A
+        program that was started anew goes on as the holder it was before.
         Raises `UnreachableError`.
         """
         with self._lock:
             if self._generation is not None and self._renew(self._generation, changes):
                 return self.record
             record = self._read()
-            ours = record is not None and record.holder == self.me and not record.released
-            if record is not None and ours:
+            if record is not None and self._is_ours(record):
                 self._counter = max(self._counter, record.counter)
-                if not self._renew(record.generation, changes):
-                    self._read()
-            return self.record
+                if self._renew(record.generation, changes):
+                    return self.record
+                record = self._read()
+            if record is None or not self._is_ours(record):
+                self._generation, self._deadline = None, float("-inf")
+            return record
 
     def acquire(self, changes: Mapping[str, Value | None] = NOTHING) -> bool:
         """Takes the lease if it is vacant and still exactly what was seen.
 
-        Raises `UnreachableError`; if it was taken all the same, the next `refresh` says so.
+        Raises `UnreachableError`; if it was taken all the same, the next `refresh` says so, and
+        until then no record is known.
         """
         with self._lock:
             now = self._clock()
@@ -205,6 +216,7 @@ class Lease:
             expected = before and {"generation": before.generation, "counter": before.counter}
             generation = before.generation + 1 if before else 1
             self._counter = before.counter + 1 if before else 1
+            self._watch = None
             record = self._table.write(
                 self.name, expected, self._holding(generation) | dict(changes)
             )
@@ -222,20 +234,29 @@ class Lease:
         """
         with self._lock:
             self._deadline = float("-inf")
-            if self._generation is None:
-                return False
-            self._counter += 1
-            record = self._table.write(
-                self.name,
-                {"holder": self.me, "generation": self._generation, "released": False},
-                {"released": True, "counter": self._counter, **changes},
-            )
+            record = self._released(changes)
+            if record is None:
+                # A renewal of ours may have arrived of which nothing was heard.
+                now = self._read()
+                if now is not None and self._is_ours(now) and self._generation is not None:
+                    self._counter = max(self._counter, now.counter)
+                    record = self._released(changes)
             self._generation = None
             if record is None:
-                self._read()
                 return False
             self._see(record)
             return True
+
+    def _released(self, changes: Mapping[str, Value | None]) -> Record | None:
+        known = self.record
+        if self._generation is None or known is None:
+            return None
+        self._counter += 1
+        return self._table.write(
+            self.name,
+            self._ours(self._generation) | {"counter": known.counter},
+            {"released": True, "counter": self._counter, **changes},
+        )
 
     def note(self, changes: Mapping[str, Value | None]) -> bool:
         """Writes a wish into the record, for its holder to see; whether the record was still that.
@@ -262,20 +283,26 @@ class Lease:
 
     def _renew(self, generation: int, changes: Mapping[str, Value | None]) -> bool:
         now = self._clock()
+        known = self.record
+        expected = self._ours(generation)
+        if known is None or known.lease != self.times.lease:
+            changes = {**changes, "lease": self._milliseconds}
+        if changes and known is not None:
+            expected["counter"] = known.counter
         # Also if the table does not answer: it may have been written, with a shorter lease.
         self._counter += 1
         self._deadline = min(self._deadline, now + self.times.lease - self.times.margin)
-        record = self._table.write(
-            self.name,
-            {"holder": self.me, "generation": generation, "released": False},
-            {"counter": self._counter, "lease": self._milliseconds, **changes},
-        )
+        record = self._table.write(self.name, expected, {"counter": self._counter, **changes})
         if record is None:
-            self._generation = None
-            self._deadline = float("-inf")
             return False
         self._hold(record, now)
         return True
+
+    def _ours(self, generation: int) -> dict[str, Value]:
+        return {"holder": self.me, "generation": generation, "released": False}
+
+    def _is_ours(self, record: Record) -> bool:
+        return record.holder == self.me and not record.released
 
     def _holding(self, generation: int) -> dict[str, Value | None]:
         return {

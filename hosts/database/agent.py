@@ -175,10 +175,10 @@ class Agent:
             case Action.CLOSE:
                 fence.fence()
             case Action.FOLLOW if now.primary:
-                replica.follow(now.primary.address, self.known.replication())
+                replica.follow(now.primary.address, self.known.replication(), yes=self._in_sync)
             case Action.RESUME:
                 self.known.deeds.resumes += bool(self.known.seen.apply_error)
-                replica.resume(self.known.replication())
+                replica.resume(self.known.replication(), yes=self._in_sync)
             case Action.ACKNOWLEDGE | Action.KEEP_QUIET:
                 yes = decision.action is Action.ACKNOWLEDGE
                 replica.acknowledge(self.known.replication(), yes=yes)
@@ -222,6 +222,12 @@ class Agent:
                 steps.uninvite(record)
             case _:
                 pass
+
+    @property
+    def _in_sync(self) -> bool:
+        """Whether this replica is to acknowledge what arrives."""
+        record, me = self._now.pair, self._now.me
+        return record is not None and (me in record.in_sync or record.joining == me)
 
     def _start(self) -> None:
         deeds = self.known.deeds
@@ -361,6 +367,7 @@ class Agent:
             "running": bool(mysqld and mysqld.receiving == "ON" and mysqld.applying),
             "acknowledging": bool(mysqld and mysqld.acknowledging),
             "full": self._now.full,
+            "draining": self.draining,
             "lag": self.known.lag,
         }
 

@@ -177,7 +177,8 @@ def _lead(now: Situation, pair: Pair) -> Decision:
         if mysqld.writable:
             return Decision(Action.CLOSE, why="the lease could not be renewed")
         return Decision(Action.NOTHING, why="the lease has to be renewed first")
-    if mysqld.offline or not mysqld.writable or mysqld.waits_for < len(others):
+    needed = len(others) + bool(others and pair.joining)
+    if mysqld.offline or not mysqld.writable or mysqld.waits_for < needed:
         return Decision(Action.OPEN, why=f"generation {pair.generation} of the lease is held")
     if not mysqld.prepared:
         return Decision(Action.PREPARE)
@@ -273,7 +274,7 @@ def _contend(now: Situation, mysqld: Mysqld) -> Decision:
         return Decision(Action.REFUSE, why="the volume is full")
     if now.yielding:
         return Decision(Action.NOTHING, why="this machine gave the lease up: others come first")
-    if pair.switchover_to == mine and pair.released:
+    if pair.handed_to == now.me and pair.released:
         return Decision(Action.TAKE_OVER, why="the primary handed over")
     if pair.mode == "asynchronous" and now.me not in pair.in_sync:
         if now.lag > now.max_failover_lag:

@@ -192,8 +192,14 @@ class Knowledge:
         if now.joining or now.mode == "asynchronous" or not self._before.executed:
             return ""
         for name, peer in sorted(self.peers.fresh().items()):
-            known = name in now.in_sync or name in now.leaving
-            if known or peer.full or not peer.running or peer.source != self.address:
+            known = name in now.in_sync
+            if (
+                known
+                or peer.draining
+                or peer.full
+                or not peer.running
+                or peer.source != self.address
+            ):
                 continue
             if _has(peer, self._before.executed):
                 return name
@@ -215,7 +221,7 @@ class Knowledge:
         for name, peer in sorted(self.peers.fresh().items()):
             if name in (self.me, now.holder) or peer.full:
                 continue
-            if now.released and now.switchover_to == machine_of(name):
+            if now.released and now.handed_to == name:
                 return name
             if name in now.in_sync and not _within(peer, self.seen.has):
                 return name

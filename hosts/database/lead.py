@@ -55,8 +55,11 @@ class Steps:
 
     def open(self, now: Pair) -> None:
         """Makes mysqld writable, waiting for everyone else who is in sync."""
-        with local(3) as session:
-            _wait_for(session, len(now.others(self.me)))
+        with local(APPLYING + 1) as session:
+            # After a take-over of which the answer was lost, what was received is still to come.
+            received = _stop_receiving(session)
+            self._apply(session, received or "")
+            _wait_for(session, _needed(now, now.in_sync, self.me))
             self._open(session)
 
     def _open(self, session: Session) -> None:
@@ -80,12 +83,7 @@ class Steps:
         """
         began = time.monotonic()
         with local(APPLYING + 1) as session:
-            received = _received(session)
-            if received is not None:
-                # After a restart of mysqld nobody has applied what it received before.
-                session.run("START REPLICA SQL_THREAD")
-                session.run("STOP REPLICA IO_THREAD")
-                received = _received(session)
+            received = _stop_receiving(session)
             stopped = time.monotonic()
             try:
                 self._apply(session, received or "")
@@ -132,12 +130,13 @@ class Steps:
             "joining": None,
             "leaving": None,
             "switchover_to": None,
+            "handed_to": None,
             "force": None,
         }
 
     def release(self) -> None:
         """Gives the lease up. mysqld must be closed or dead."""
-        self.lease.release()
+        self.lease.release({"switchover_to": None, "handed_to": None})
         self.peers.poke()
 
     def drop(self, now: Pair, member: str) -> None:
@@ -154,13 +153,13 @@ class Steps:
             # Its thread here would keep the change waiting, and an acknowledgement of its
             # that comes late must not count as another's.
             _hang_up(session, self.peers.address(member) if len(rest) > 1 else "")
-            _wait_for(session, len(rest) - 1)
+            _wait_for(session, _needed(now, rest, self.me))
         log.info("%s is not in sync any more", machine_of(member))
 
     def relax(self, now: Pair) -> None:
         """Waits for those in sync, and for nobody else."""
         with local(3) as session:
-            _wait_for(session, len(now.others(self.me)) if now.mode != "asynchronous" else 0)
+            _wait_for(session, _needed(now, now.in_sync, self.me))
 
     def set_mode(self, mode: Mode) -> None:
         """Changes how this primary replicates."""
@@ -200,7 +199,8 @@ class Steps:
                     raise ActionError(message)
                 time.sleep(0.02)
         wanted = now.in_sync | {member}
-        self._record({"in_sync": wanted, "joining": None}, wanted)
+        leaving = (now.leaving - {member}) or None
+        self._record({"in_sync": wanted, "joining": None, "leaving": leaving}, wanted)
         log.info("%s is in sync", machine_of(member))
 
     def decline(self, why: str) -> None:
@@ -224,7 +224,8 @@ class Steps:
             closed = time.monotonic()
             self._wait_until_applied(peer.address, executed)
             applied = time.monotonic()
-            if not self.lease.release({"switchover_to": machine_of(member), "refused": None}):
+            handing = {"handed_to": member, "switchover_to": None, "refused": None}
+            if not self.lease.release(handing):
                 message = "the lease was lost on the way"
                 raise ActionError(message)
         except Exception:
@@ -288,6 +289,27 @@ def _received(session: Session) -> str | None:
         " WHERE CHANNEL_NAME = '' AND c.HOST <> ''"
     )
     return joined(rows[0][0]) if rows else None
+
+
+def _stop_receiving(session: Session) -> str | None:
+    """What a replica has received, and nothing more comes; None if it is none."""
+    if _received(session) is None:
+        return None
+    # After a restart of mysqld nobody has applied what it received before.
+    session.run("START REPLICA SQL_THREAD")
+    session.run("STOP REPLICA IO_THREAD")
+    return _received(session)
+
+
+def _needed(now: Pair, in_sync: frozenset[str], me: str) -> int:
+    """The acknowledgements that a commit needs: one of everyone else in sync.
+
+    mysqld counts those of one who is joining as well, and they must not stand for another's.
+    """
+    others = in_sync - {me}
+    if now.mode == "asynchronous" or not others:
+        return 0
+    return len(others) + bool(now.joining and now.joining not in in_sync)
 
 
 def _wait_for(session: Session, replicas: int) -> None:

@@ -41,6 +41,8 @@ class Pair:
     """The member that the holder is about to wait for."""
     switchover_to: str = ""
     """The machine that is to lead, by the operator's wish."""
+    handed_to: str = ""
+    """The member that the holder gave the lease to when it released it: it has all there is."""
     leaving: frozenset[str] = frozenset()
     """Members that are about to stop, and are not to be waited for."""
     force: str = ""
@@ -63,6 +65,7 @@ def pair(record: Record) -> Pair:
         address=str(extra.get("address", "")),
         joining=str(extra.get("joining", "")),
         switchover_to=str(extra.get("switchover_to", "")),
+        handed_to=str(extra.get("handed_to", "")),
         leaving=_names(extra, "leaving"),
         force=str(extra.get("force", "")),
     )

@@ -44,6 +44,7 @@ class Peer:
     """It receives and applies."""
     acknowledging: bool = False
     full: bool = False
+    draining: bool = False
     lag: float = float("inf")
 
     @property
@@ -102,14 +103,14 @@ class Peers:
             self._pool.submit(_get, address, "/poke")
         self._look_now.set()
 
-    def promise(self, members: Iterable[str], generation: int) -> bool:
-        """Whether all of these promise not to take this generation's lease over for now."""
+    def promise(self, members: Iterable[str], generation: int, seconds: float) -> bool:
+        """Whether all of these promise not to take this generation's lease over for so long."""
         addresses = [self.address(member) for member in members]
         if not all(addresses):
             return False
 
         def ask(address: str) -> bytes | None:
-            return _get(address, f"/promise?generation={generation}")
+            return _get(address, f"/promise?generation={generation}&ms={round(seconds * 1000)}")
 
         answers = self._pool.map(ask, addresses)
         return all(answer is not None for answer in answers)
@@ -155,7 +156,9 @@ class _Server(ThreadingHTTPServer):
 
 
 def serve(
-    status: Callable[[], dict[str, Any]], poked: Callable[[], None], promise: Callable[[int], bool]
+    status: Callable[[], dict[str, Any]],
+    poked: Callable[[], None],
+    promise: Callable[[int, float], bool],
 ) -> None:
     """Answers the peers. Does not return."""
 
@@ -171,8 +174,10 @@ def serve(
                     poked()
                     self._answer(OK, "")
                 case "/promise":
-                    asked = parse_qs(url.query).get("generation", [""])[0]
-                    yes = asked.isdecimal() and promise(int(asked))
+                    asked = parse_qs(url.query)
+                    number, length = (asked.get(key, [""])[0] for key in ("generation", "ms"))
+                    fine = number.isdecimal() and length.isdecimal()
+                    yes = fine and promise(int(number), int(length) / 1000)
                     self._answer(OK if yes else 409, "")
                 case _:
                     self._answer(404, "")

@@ -20,13 +20,14 @@ class ActionError(Exception):
     """A step was not done."""
 
 
-def resume(account: Account) -> None:
-    """Goes on replicating from where it replicated from."""
+def resume(account: Account, *, yes: bool) -> None:
+    """Goes on replicating from where it replicated from, and acknowledges what arrives or not."""
     with local(10) as session:
+        session.run("SET GLOBAL rpl_semi_sync_replica_enabled = %s", int(yes))
         session.run("START REPLICA USER = %s PASSWORD = %s", account.user, account.password)
 
 
-def follow(address: str, account: Account, authority: Path = AUTHORITY) -> None:
+def follow(address: str, account: Account, authority: Path = AUTHORITY, *, yes: bool) -> None:
     """Replicates from the primary at this address. What was received and not applied goes."""
     with local(30) as session:
         session.run("STOP REPLICA")
@@ -39,7 +40,7 @@ def follow(address: str, account: Account, authority: Path = AUTHORITY) -> None:
             str(authority),
         )
     # Its password is not stored on the disk: the agent gives it at each start.
-    resume(account)
+    resume(account, yes=yes)
 
 
 def acknowledge(account: Account, *, yes: bool) -> None:

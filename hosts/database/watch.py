@@ -53,18 +53,18 @@ class Failsafe:
             return
         asked_at = boottime()
         others = self._in_sync - {self._me}
-        if not others or self._peers.promise(others, generation):
+        if not others or self._peers.promise(others, generation, self._lease.length):
             self._lease.extend(asked_at, generation)
 
-    def promise(self, generation: int) -> bool:
-        """Whether this machine lets the holder of that generation go on for a lease time."""
+    def promise(self, generation: int, seconds: float) -> bool:
+        """Whether this machine lets the holder of that generation go on for so long."""
         with self._lock:
             record = self._lease.record
             if self._taking or record is None or record.released:
                 return False
             if record.generation != generation or record.holder == self._me:
                 return False
-            self._until = boottime() + max(record.lease, self._lease.times.lease)
+            self._until = max(self._until, boottime() + seconds)
             return True
 
     @property
