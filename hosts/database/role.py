@@ -1,8 +1,6 @@
 """The role of a database machine: the volume, mysqld on it, and the agent that leads it."""
 
 import json
-import logging
-import threading
 
 from hosts.base import aws, parameters, services
 from hosts.base.agent import Context, Health, in_background
@@ -11,24 +9,20 @@ from hosts.base.lease_table import DynamoTable
 from hosts.database import certificate, peers, tunables, volume
 from hosts.database.agent import Agent, times
 from hosts.database.knowledge import Knowledge
-from hosts.database.mysql import Account, MySQLError, local
+from hosts.database.mysql import Account
 from hosts.database.observe import UNIT
 from hosts.database.options import SETTINGS, Options
 from hosts.database.pair import NAME, member
 from hosts.database.peers import Peers
-from hosts.database.render import device
+from hosts.database.render import GUARD, device
 from hosts.database.tunables import Tunables
-
-log = logging.getLogger("database")
+from hosts.database.upkeep import Upkeep
 
 ACCOUNTS = ("application", "replication", "monitor")
 PASSWORDS = parameters.FOLDER / "database-passwords.json"
 """In memory: an agent that starts anew asks nobody before it renews its lease."""
-GUARD = ("site-database-guard.socket", "site-database-guard.service")
 LEAVING = 15.0
 """Seconds that a machine that is to go waits for another one to lead, or not to wait for it."""
-UPKEEP = 10.0
-"""Seconds between two looks at what changes seldom."""
 
 
 class Database:
@@ -114,21 +108,8 @@ class Database:
             "peers' server",
             lambda: peers.serve(agent.for_peers, agent.wake, known.failsafe.promise),
         )
-        in_background("upkeep", lambda: self._keep_up(agent))
-
-    def _keep_up(self, agent: Agent) -> None:
-        """What changes seldom."""
-        facts = self._context.facts
-        client, tuner = aws.ssm(facts.region), tunables.Tuner()
-        while True:
-            known = agent.known
-            known.tunables = tunables.fetch(client, facts.parameter(SETTINGS), known.tunables)
-            try:
-                with local(10) as session:
-                    tuner.apply(session, known.tunables)
-            except MySQLError as error:
-                log.info("mysqld is not as the settings say yet: %s", error)
-            threading.Event().wait(UPKEEP)
+        client, name = aws.ssm(facts.region), facts.parameter(SETTINGS)
+        in_background("upkeep", Upkeep(known, client, name, device(options.volume)).run)
 
 
 def create(context: Context) -> Database:
