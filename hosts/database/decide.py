@@ -112,10 +112,12 @@ class Situation:
     """None: it does not answer."""
     running: bool = False
     """Its process is there, or systemd is at it."""
+    starting: bool = False
+    """It has not come up yet: recovery after a crash may take long."""
     exited: bool = False
     """It was seen to end since it last answered."""
     silent: float = 0.0
-    """Since it last answered, or since this machine's agent started."""
+    """Since it last answered, or began to run."""
     hung_after: float = 3.0
     broken: bool = False
     """It failed to start again and again."""
@@ -192,7 +194,7 @@ def _lead_without(now: Situation, others: frozenset[str]) -> Decision:
     if not others:
         if not now.running:
             return Decision(Action.START)
-        if now.silent >= 10 * now.hung_after and now.exited is False:
+        if _hangs(now):
             return Decision(Action.KILL, why=f"it has not answered for {now.silent:.0f} s")
         return Decision(Action.NOTHING, why="mysqld is starting")
     if now.exited or not now.running:
@@ -248,9 +250,14 @@ def _revive(now: Situation) -> Decision:
         return Decision(Action.REBUILD, why="mysqld does not start, and the primary has it all")
     if not now.running:
         return Decision(Action.START)
-    if now.silent >= 10 * now.hung_after:
+    if _hangs(now):
         return Decision(Action.KILL, why=f"it has not answered for {now.silent:.0f} s")
     return Decision(Action.NOTHING, why="mysqld does not answer")
+
+
+def _hangs(now: Situation) -> bool:
+    """No other machine's service depends on this mysqld: there is time to be sure."""
+    return not now.starting and now.silent >= 10 * now.hung_after
 
 
 def _leave(now: Situation) -> Decision:

@@ -83,9 +83,9 @@ class PrimaryWatch:
             if not address:
                 continue
             try:
-                ours = ours or mysql.connect(2.0)
                 theirs = theirs or mysql.remote(address, self._account(), self._authority)
                 reached = address
+                ours = ours or _ours()
                 self._look(address, ours, theirs)
                 self.trouble = ""
             except (MySQLError, OSError, ValueError) as error:
@@ -95,7 +95,10 @@ class PrimaryWatch:
                         session.close()
                 ours = theirs = None
 
-    def _look(self, address: str, ours: Session, theirs: Session) -> None:
+    def _look(self, address: str, ours: Session | None, theirs: Session) -> None:
+        if ours is None:
+            self._look_at_theirs(address, theirs)
+            return
         # Ours first and the primary's after: else, what just arrived seems to be ours alone.
         at = boottime()
         executed = joined(ours.row("SELECT @@global.gtid_executed")[0])
@@ -121,3 +124,20 @@ class PrimaryWatch:
                 executed=there,
                 missing=missing,
             )
+
+    def _look_at_theirs(self, address: str, theirs: Session) -> None:
+        """With our own mysqld away nothing is known of what it has."""
+        at = boottime()
+        there, read_only = theirs.row("SELECT @@global.gtid_executed, @@global.super_read_only")
+        primary = Primary(address, not read_only, contains_ours=False, has_what_we_lack=False)
+        with self._lock:
+            if address == self._address:
+                self._alone = 0
+                self._view = View(at, primary, alone=False, executed=joined(there), missing="")
+
+
+def _ours() -> Session | None:
+    try:
+        return mysql.connect(2.0)
+    except MySQLError:
+        return None

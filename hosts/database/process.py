@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from hosts.base import services
+from hosts.base.lease import boottime
 from hosts.database.observe import UNIT
 
 LOOK = 0.1
@@ -49,6 +50,8 @@ class Watch:
     def __init__(self, ended: Callable[[], None]) -> None:
         """`ended` is called from the watch's own thread."""
         self.ends = 0
+        self.began = boottime()
+        """When the present process was first seen, on the clock of CLOCK_BOOTTIME."""
         self._ended = ended
 
     def run(self) -> None:
@@ -63,6 +66,7 @@ class Watch:
             if handle is None:
                 pause.wait(LOOK)
                 continue
+            self.began = boottime()
             try:
                 select.select([handle], [], [])
             finally:
