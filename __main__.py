@@ -4,6 +4,7 @@ import pulumi
 
 from components import settings
 from components.app_servers import AppServers
+from components.backups import Backups
 from components.connections import INTERNET
 from components.database import AGENTS, MYSQL, Database
 from components.foundation import Foundation
@@ -17,10 +18,13 @@ site = this_site(deletion_protection=config.deletion_protection)
 network = Network("network", site=site, settings=config.network)
 foundation = Foundation("foundation", site=site, settings=config.machines)
 
+backups = Backups(site=site, settings=config.backups, restore=config.database.restore)
+
 database = Database(
     site=site,
     network=network,
     foundation=foundation,
+    backups=backups,
     settings=config.database,
 )
 app_servers = AppServers(
@@ -51,6 +55,7 @@ pulumi.export("addresses", load_balancers.addresses)
 pulumi.export("machines", {machine.name: machine.id for machine in machines})
 pulumi.export("region", site.region)
 pulumi.export("table", foundation.table)
+pulumi.export("backups", {"bucket": backups.bucket, "line": backups.line})
 pulumi.export(
     "sessions",
     {

@@ -78,7 +78,7 @@ class AppServers(Fleet):
                         partial(host.user_data, self._facts(name, (app, _APP)), options)
                     ),
                     after=[database.secrets],
-                    ready_after=[database.record],
+                    ready_after=[database.record, database.final_backup],
                     opts=self._child,
                 )
             )

@@ -1,12 +1,14 @@
 """The database machines, each with a volume of its own that outlives it."""
 
 import json
+from collections.abc import Mapping
 from functools import partial
 
 import pulumi
 import pulumi_aws as aws
 
 from components import settings
+from components.backups import Backups
 from components.connections import Port
 from components.fleet import Fleet
 from components.foundation import Foundation
@@ -42,6 +44,7 @@ class Database(Fleet):
         site: Site,
         network: Network,
         foundation: Foundation,
+        backups: Backups,
         settings: settings.Database,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -59,22 +62,19 @@ class Database(Fleet):
         identity = self._identity(
             items=["lease/database*"],
             may=[
-                read_parameters(site, [*self.secrets.for_databases, self._parameter]),
+                read_parameters(
+                    site, [*self.secrets.for_databases, self._parameter, backups.parameter]
+                ),
                 see_all_machines(site, foundation.table),
-            ]
+                *backups.may,
+            ],
         )
         for ordinal in range(1, 1 + settings.replicas + 1):
             name = f"database-{ordinal}"
             subnet = network.private[(ordinal - 1) % len(network.private)]
-            volume = aws.ebs.Volume(
-                name,
-                availability_zone=subnet.zone,
-                size=settings.volume_size,
-                type="gp3",
-                encrypted=True,
-                tags=site.tags(name, self.role),
-                opts=pulumi.ResourceOptions(parent=self, protect=site.deletion_protection),
-            )
+            volume, *_ = [
+                self._volume(of, subnet.zone, backups.volume_tags) for of in self._volumes(name)
+            ]
             self.machines.append(
                 Machine(
                     name,
@@ -89,13 +89,33 @@ class Database(Fleet):
                     after=[
                         self.secrets,
                         followed,
+                        backups,
                         *(machine.ready for machine in self.machines[-1:]),
                     ],
                     opts=self._child,
                 )
             )
         self.record = self._publish()
+        ready = [machine.ready for machine in self.machines]
+        self.final_backup = backups.before_destroy(foundation, ready, self)
         self.register_outputs({})
+
+    def _volumes(self, machine: str) -> list[str]:
+        """The volume that a machine is to have, then those it had before a restore."""
+        restore = self._settings.restore
+        ids = [restore.id, *restore.kept] if restore else ["first"]
+        return [machine if one == "first" else f"{machine}-{one}" for one in ids]
+
+    def _volume(self, name: str, zone: str, more_tags: Mapping[str, str]) -> aws.ebs.Volume:
+        return aws.ebs.Volume(
+            name,
+            availability_zone=zone,
+            size=self._settings.volume_size,
+            type="gp3",
+            encrypted=True,
+            tags={**self._site.tags(name, self.role), **more_tags},
+            opts=pulumi.ResourceOptions(parent=self, protect=self._site.deletion_protection),
+        )
 
     @property
     def _parameter(self) -> str:
@@ -112,11 +132,16 @@ class Database(Fleet):
             opts=self._child,
         )
 
+    def _restore_point(self) -> dict[str, str] | None:
+        restore = self._settings.restore
+        return restore.model_dump(include={"id", "to", "bucket", "line"}) if restore else None
+
     def _user_data(self, name: str, ordinal: int, volume: str) -> str:
         options = host.Options(
             ordinal=ordinal,
             volume=volume,
             database=self.schema,
+            restore=self._restore_point(),
         )
         return host.user_data(self._facts(name), options)
 

@@ -18,7 +18,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from lab import s3_model
+from lab import backup_model, s3_model
 from lab.errors import refusal
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class Api:
 
     def __init__(self) -> None:
         s3_model.install()
+        backup_model.install()
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()

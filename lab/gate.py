@@ -91,6 +91,7 @@ def _request(call: Call, instance: Instance, region: str) -> Request:
     prefix = f"arn:aws:ec2:{instance.region}:{account.DEFAULT_ACCOUNT_ID}"
     context = {
         "aws:requestedregion": (region,),
+        "aws:resourceaccount": (account.DEFAULT_ACCOUNT_ID,),
         # The lab's HTTP stands for AWS's HTTPS.
         "aws:securetransport": ("true",),
         "aws:sourcevpc": (instance.vpc,),
@@ -132,6 +133,8 @@ def _s3(call: Call, context: dict[str, tuple[str, ...]]) -> Request:
         special = next((name for name in ("tagging", "acl", "retention") if name in query), "")
         versioned = "Version" if "versionId" in query else ""
         action = f"s3:{_OBJECT_ACTIONS.get(method, method)}Object{versioned}{special.title()}"
+        if method == "DELETE" and "uploadId" in query:
+            action = "s3:AbortMultipartUpload"
         return Request(action, (Resource(f"{arn}/{key}"),), context)
     if "location" in query:
         return Request("s3:GetBucketLocation", (Resource(arn),), context)

@@ -9,20 +9,13 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from components.settings.backups import Backups, Restore
+from components.settings.model import Model, matching
+
 Architecture = Literal["x86_64", "arm64"]
-
-
-def _matching(pattern: str, allowed: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(allowed)
-        return value
-
-    return AfterValidator(check)
 
 
 def _vpc_cidr(value: str) -> str:
@@ -70,20 +63,8 @@ def _environment(value: dict[str, str]) -> dict[str, str]:
 
 InstanceType = Annotated[
     str,
-    _matching(r"[a-z][a-z0-9-]*\d[a-z0-9-]*\.[a-z0-9-]+", "an EC2 instance type such as t3.small"),
+    matching(r"[a-z][a-z0-9-]*\d[a-z0-9-]*\.[a-z0-9-]+", "an EC2 instance type such as t3.small"),
 ]
-
-
-class Model(BaseModel):
-    """Frozen, camelCase from outside; a key that it does not know is an error."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="forbid",
-        frozen=True,
-        coerce_numbers_to_str=True,  # `pulumi config set --path` stores digits as numbers
-    )
 
 
 class Network(Model):
@@ -97,18 +78,16 @@ class Network(Model):
 class Machines(Model):
     """`site:machines`"""
 
-    image: Annotated[str, _matching(r"[^\s]+", "a name pattern of machine images")] | None = None
+    image: Annotated[str, matching(r"[^\s]+", "a name pattern of machine images")] | None = None
     image_owner: Annotated[
         str,
-        _matching(r"\d{12}|self|amazon", "an account of twelve digits in quotes, self or amazon"),
+        matching(r"\d{12}|self|amazon", "an account of twelve digits in quotes, self or amazon"),
     ] = "099720109477"  # Canonical
     architecture: Architecture = "x86_64"
     root_volume_size: Annotated[int, Field(ge=8, le=1024)] = 10
     ready_within: Annotated[int, Field(ge=10, le=7200)] = 900
     drain_within: Annotated[int, Field(ge=10, le=7200)] = 120
-    python: Annotated[str, _matching(r"3\.(9|\d\d)", 'a version such as "3.14", in quotes')] = (
-        "3.14"
-    )
+    python: Annotated[str, matching(r"3\.(9|\d\d)", 'a version such as "3.14", in quotes')] = "3.14"
 
     @property
     def image_name(self) -> str:
@@ -137,22 +116,22 @@ class AppServers(Model):
 
     count: Annotated[int, Field(ge=1, le=60)] = 2
     instance_type: InstanceType = "t3.small"
-    folder: Annotated[str, _matching(r".*\S.*", "a folder")] = "app"
+    folder: Annotated[str, matching(r".*\S.*", "a folder")] = "app"
     module: Annotated[
         str,
-        _matching(
+        matching(
             r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*",
             "module:name of a WSGI application such as wsgi:application",
         ),
     ] = "wsgi:application"
     health_path: Annotated[
-        str, _matching(r"/[A-Za-z0-9/_.~-]*", "a path such as /healthz, without a query")
+        str, matching(r"/[A-Za-z0-9/_.~-]*", "a path such as /healthz, without a query")
     ] = "/healthz"
     request_timeout: Annotated[float, Field(ge=1, le=3600)] = 30
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     threads: Annotated[int, Field(ge=2, le=256)] = 16
     memory_max: Annotated[
-        str, _matching(r"[1-9]\d*[MG]|[1-9]\d?%", "as 512M, 2G or 75% of the machine's memory")
+        str, matching(r"[1-9]\d*[MG]|[1-9]\d?%", "as 512M, 2G or 75% of the machine's memory")
     ] = "75%"
     environment: Annotated[dict[str, str], AfterValidator(_environment)] = Field(
         default_factory=dict[str, str]
@@ -171,6 +150,7 @@ class Database(Model):
     max_failover_lag: Annotated[float, Field(ge=0.5, le=3600)] = 5
     buffer_pool: Annotated[int, Field(ge=8, le=1_048_576)] = 1024
     max_connections: Annotated[int, Field(ge=10, le=100_000)] = 300
+    restore: Restore | None = None
 
 
 class Settings(Model):
@@ -182,6 +162,7 @@ class Settings(Model):
     load_balancers: LoadBalancers = Field(default_factory=LoadBalancers)
     app_servers: AppServers = Field(default_factory=AppServers)
     database: Database = Field(default_factory=Database)
+    backups: Backups = Field(default_factory=Backups)
 
     @model_validator(mode="after")
     def _one_architecture(self) -> Self:

@@ -16,3 +16,5 @@ class Options:
     """The id of the EBS volume that the data is on: ``vol-0123456789abcdef0``."""
     database: str
     """The name of the application's schema."""
+    restore: dict[str, str] | None = None
+    """The point that the first machine begins at: `hosts.database.backup.restore.Restore`."""

@@ -235,7 +235,8 @@ def test_the_cli_shows_a_description_of_every_field_and_its_default() -> None:
             default = declared.get_default(call_default_factory=True)
             if isinstance(default, str | int | float) and field not in ("image_owner", "python"):
                 shown = text[text.index(line) :]
-                assert f"({default})" in shown, (name, field, default)
+                said = str(default).lower() if isinstance(default, bool) else default
+                assert f"({said})" in shown, (name, field, default)
     assert set(described["config"]) == {to_camel(name) for name in Settings.model_fields}
 
 

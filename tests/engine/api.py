@@ -48,9 +48,10 @@ def main(images: Path) -> None:
     }
     from moto.server import ThreadedMotoServer  # noqa: PLC0415  after what it reads is set
 
-    from lab import s3_model  # noqa: PLC0415
+    from lab import backup_model, s3_model  # noqa: PLC0415
 
     s3_model.install()
+    backup_model.install()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -148,6 +148,20 @@ aws.s3.BucketVersioning(
     bucket=bucket.bucket,
     versioning_configuration={"status": either("Enabled", "Suspended")},
 )
+aws.s3.BucketLifecycleConfiguration(
+    "bucket",
+    bucket=bucket.bucket,
+    rules=[
+        {
+            "id": "age",
+            "status": "Enabled",
+            "filter": {"prefix": ""},
+            "expiration": {"days": either(3, 4)},
+            "noncurrent_version_expiration": {"noncurrent_days": 2},
+            "abort_incomplete_multipart_upload": {"days_after_initiation": 1},
+        }
+    ],
+)
 aws.s3.BucketOwnershipControls(
     "bucket",
     bucket=bucket.bucket,
@@ -207,6 +221,25 @@ command = local.Command(
     stdin="given",
     environment={"WHAT": either("one", "two")},
     triggers=[other(1, 2)],
+)
+vault = aws.backup.Vault("vault", force_destroy=True, tags={"a": either("b", "c")})
+plan = aws.backup.Plan(
+    "plan",
+    name=other("one", "two"),
+    rules=[
+        {
+            "rule_name": "daily",
+            "target_vault_name": vault.name,
+            "schedule": "cron(0 3 * * ? *)",
+            "lifecycle": {"delete_after": either(3, 4)},
+        }
+    ],
+)
+aws.backup.Selection(
+    "selection",
+    plan_id=plan.id,
+    iam_role_arn=role.arn,
+    selection_tags=[{"type": "STRINGEQUALS", "key": "a", "value": "b"}],
 )
 pulumi.export("said", command.stdout)
 pulumi.export("bucket", bucket.bucket)

@@ -39,6 +39,7 @@ NEVER_SET: dict[str, set[str]] = {
         "expectedBucketOwner",
     },
     "aws:s3/bucketVersioning:BucketVersioning": {"expectedBucketOwner", "mfa"},
+    "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": {"expectedBucketOwner"},
     "aws:s3/bucketObjectv2:BucketObjectv2": {
         "checksumCrc32",
         "checksumCrc32c",

@@ -33,6 +33,9 @@ UPDATED = {
     "BucketPublicAccessBlock bucket",
     "BucketServerSideEncryptionConfiguration bucket",
     "BucketVersioning bucket",
+    "BucketLifecycleConfiguration bucket",
+    "Vault vault",
+    "Plan plan",
     "BucketOwnershipControls bucket",
     "BucketPolicy bucket",
     "BucketObjectv2 archive",
@@ -57,6 +60,8 @@ REPLACED = {
     "Parameter word",
     "Table table",
     "Record name",
+    "Plan plan",
+    "Selection selection",
     "Command command",
 }
 

@@ -18,6 +18,7 @@ _GONE = {
     "NoSuchEntity",
     "NoSuchHostedZone",
     "NoSuchKey",
+    "NoSuchLifecycleConfiguration",
     "NoSuchPublicAccessBlockConfiguration",
     "OwnershipControlsNotFoundError",
     "ParameterNotFound",

@@ -261,6 +261,85 @@ class BucketVersioning(_BucketSetting):
             self.put(resource_id, {"versioningConfiguration": {"status": "Suspended"}})
 
 
+EXPIRY = {
+    "expiration": ("Expiration", {"days": "Days"}),
+    "noncurrentVersionExpiration": (
+        "NoncurrentVersionExpiration",
+        {"noncurrentDays": "NoncurrentDays"},
+    ),
+    "abortIncompleteMultipartUpload": (
+        "AbortIncompleteMultipartUpload",
+        {"daysAfterInitiation": "DaysAfterInitiation"},
+    ),
+}
+
+
+class BucketLifecycleConfiguration(_BucketSetting):
+    """aws_s3_bucket_lifecycle_configuration of rules that expire things; moto expires nothing."""
+
+    token = "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration"  # noqa: S105
+    properties: ClassVar[Properties] = {
+        "bucket": Property(required=True, replaces=True),
+        "rules": Property(
+            required=True,
+            fields={
+                "id": Property(required=True),
+                "status": Property(required=True, choices=("Enabled", "Disabled")),
+                "filter": Property(fields={"prefix": Property()}),
+                "expiration": Property(fields={"days": Property()}),
+                "noncurrentVersionExpiration": Property(fields={"noncurrentDays": Property()}),
+                "abortIncompleteMultipartUpload": Property(
+                    fields={"daysAfterInitiation": Property()}
+                ),
+            },
+        ),
+        "transitionDefaultMinimumObjectSize": Property(computed=True),
+    }
+
+    def put(self, bucket: str, inputs: Props) -> None:
+        rules = [
+            {
+                "ID": rule["id"],
+                "Status": rule["status"],
+                "Filter": {"Prefix": mapping(rule.get("filter")).get("prefix", "")},
+                **{
+                    api: given(mapping(rule[name]), fields)
+                    for name, (api, fields) in EXPIRY.items()
+                    if rule.get(name)
+                },
+            }
+            for rule in items(inputs["rules"])
+        ]
+        self.s3.put_bucket_lifecycle_configuration(
+            Bucket=bucket, LifecycleConfiguration={"Rules": rules}
+        )
+
+    def read(self, resource_id: str, state: Props) -> Props:
+        found = self.s3.get_bucket_lifecycle_configuration(Bucket=resource_id)
+        rules = [
+            {
+                "id": rule["ID"],
+                "status": rule["Status"],
+                "filter": {"prefix": mapping(rule.get("Filter")).get("Prefix", "")},
+                **{
+                    name: given(rule[api], {key: field for field, key in fields.items()})
+                    for name, (api, fields) in EXPIRY.items()
+                    if rule.get(api)
+                },
+            }
+            for rule in found["Rules"]
+        ]
+        size = found.get("TransitionDefaultMinimumObjectSize", "all_storage_classes_128K")
+        return {
+            "bucket": resource_id,
+            "rules": rules,
+            "transitionDefaultMinimumObjectSize": size,
+        }
+
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        self.s3.delete_bucket_lifecycle(Bucket=resource_id)
+
+
 class BucketOwnershipControls(_BucketSetting):
     """aws_s3_bucket_ownership_controls."""
 
@@ -499,6 +578,7 @@ TYPES = (
     BucketPublicAccessBlock,
     BucketServerSideEncryptionConfiguration,
     BucketVersioning,
+    BucketLifecycleConfiguration,
     BucketOwnershipControls,
     BucketPolicy,
     BucketObjectv2,

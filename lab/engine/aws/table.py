@@ -1,6 +1,7 @@
 """Every resource type that the stand-in knows."""
 
 from lab.engine.aws import (
+    backup,
     dynamodb,
     gateways,
     iam,
@@ -26,6 +27,7 @@ MODULES = (
     ssm,
     dynamodb,
     route53,
+    backup,
 )
 
 
