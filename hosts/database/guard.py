@@ -5,9 +5,11 @@ passes: it needs no agent for either, so the agent may be restarted, or be dead 
 keeps its sockets, so it may itself be restarted: whoever asks meanwhile waits.
 
 GET /primary, /replica and /readable are answered with 200 or 503, /status with JSON. With `wait`
-(milliseconds) the answer is kept back while it is what the asker believes: `is` (1 or 0), or
-what HAProxy says in X-Haproxy-Server-State. So it hears of a change at once. HAProxy's agent
-checks send a line, ``primary 180``, and are answered ``up`` or ``down``.
+(milliseconds) the answer is kept back while it is what the asker believes: `is` (1 or 0), or that
+a server is down by HAProxy's X-Haproxy-Server-State. So it hears of a change at once. HAProxy's
+agent checks send a line, ``primary 200``, and are answered ``up`` or ``down``, when that changes;
+while HAProxy believes a server up, they wait, and its other checks are answered at once: if this
+program ends while a check waits, HAProxy takes no notice.
 
 It imports little: it is to be there in no time.
 """
@@ -91,24 +93,32 @@ class Guard:
         self._first_end = float("inf")
         self._fence = fence or _fence
         self._due = threading.Event()
+        self._ended = False
         for sock in (listener, hearing):
             sock.setblocking(False)
             self._selector.register(sock, selectors.EVENT_READ, None)
 
     def run(self) -> None:
-        """Does not return."""
+        """Returns only when it was told to `end`."""
         self._read()
         self._judge()
         tell_systemd("READY=1")
         threading.Thread(target=self._keep_closed, name="fence", daemon=True).start()
         alive_at = float("-inf")
-        while True:
+        while not self._ended:
             self.step()
             if time.monotonic() - alive_at >= TICK:
                 alive_at = time.monotonic()
                 tell_systemd("WATCHDOG=1")
                 # A datagram may have been lost; the file is what counts.
                 self._read()
+        for asker in [*self._askers]:
+            self._drop(asker)
+        self._selector.close()
+
+    def end(self) -> None:
+        """Whoever waits is dropped; a fence that was begun goes on."""
+        self._ended = True
 
     def step(self) -> None:
         """Waits for whatever is next, and answers whoever is to be answered."""
@@ -327,9 +337,8 @@ def _belief(said: str, request: bytes) -> bool | None:
         return said == "1"
     for line in request.split(b"\r\n"):
         name, _, value = line.partition(b":")
-        if name.lower() == b"x-haproxy-server-state":
-            # ``UP``, ``DOWN 1/2``, ``NOLB``, ``no check``; then ``; name=…``
-            return {b"UP": True, b"DOWN": False}.get(value.replace(b";", b" ").split()[0])
+        if name.lower() == b"x-haproxy-server-state" and value.strip().startswith(b"DOWN"):
+            return False
     return None
 
 
