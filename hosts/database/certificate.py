@@ -1,6 +1,8 @@
 """mysqld's certificate: signed on the machine by the stack's own authority."""
 
+import re
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,24 +20,38 @@ class CertificateError(Exception):
 
 
 def make(
-    authority: str, names: Sequence[str], addresses: Sequence[str], folder: Path = FOLDER
-) -> None:
-    """Makes key and certificate, unless there are good ones of this authority.
+    authority: str,
+    names: Sequence[str],
+    addresses: Sequence[str],
+    folder: Path = FOLDER,
+    *,
+    trusted: str = "",
+) -> bool:
+    """Makes key and certificate, unless there are good ones of this authority; whether it did.
 
     `authority` is the PEM text of its key and certificate. Its key is only ever in memory
-    (/run) and only while it signs.
+    (/run) and only while it signs. `trusted` are the certificates of all authorities that this
+    machine is to trust, in PEM; without it, the signing one's alone.
+
+    Key and certificate are one file: whoever reads it at any time reads a pair.
     """
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-    certificate, key, ca = folder / "server.pem", folder / "server.key", folder / "ca.pem"
-    public = authority[authority.index("-----BEGIN CERTIFICATE-----") :]
-    public = public[: public.index("-----END CERTIFICATE-----")] + "-----END CERTIFICATE-----\n"
-    if ca.exists() and ca.read_text() == public and _good(certificate, ca):
-        return
-    ca.write_text(public)
+    server, ca = folder / "server.pem", folder / "ca.pem"
+    own = certificates(authority)
+    if trusted and own not in certificates(trusted):
+        message = "the authority that is to sign is not among those that are trusted"
+        raise CertificateError(message)
+    trust(trusted or own, folder)
+    for path in (folder, ca):
+        shutil.chown(path, "root", "mysql")
+    if _good(server, own):
+        return False
     subject = [f"DNS:{name}" for name in names] + [f"IP:{address}" for address in addresses]
-    signing = parameters.FOLDER / "certificate-authority.pem"
-    extensions = parameters.FOLDER / "certificate-extensions"
-    request = parameters.FOLDER / "certificate-request"
+    made = [
+        parameters.FOLDER / f"certificate-{what}"
+        for what in ("authority.pem", "extensions", "request", "key")
+    ]
+    signing, extensions, request, key = made
     parameters.FOLDER.mkdir(mode=0o755, parents=True, exist_ok=True)
     try:
         parameters.write(authority, signing)
@@ -47,27 +63,67 @@ def make(
             "subjectKeyIdentifier=hash\n"
             "authorityKeyIdentifier=keyid\n"
         )
-        parameters.write(_openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout"), key)
+        private = _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout")
+        parameters.write(private, key)
         _openssl("req", "-new", "-key", key, "-subj", f"/CN={names[0]}", "-out", request)
         # fmt: off
-        _openssl(
+        public = _openssl(
             "x509", "-req", "-in", request, "-CA", signing, "-CAkey", signing,
-            "-days", DAYS, "-sha256", "-extfile", extensions, "-out", certificate,
+            "-days", DAYS, "-sha256", "-extfile", extensions,
         )
         # fmt: on
     finally:
-        for path in (signing, extensions, request):
+        for path in made:
             path.unlink(missing_ok=True)
-    key.chmod(0o440)
-    for path in (folder, certificate, key, ca):
-        shutil.chown(path, "root", "mysql")
+    new = folder / ".server.pem.new"
+    parameters.write(private + public, new, 0o440)
+    shutil.chown(new, "root", "mysql")
+    new.replace(server)
+    return True
 
 
-def _good(certificate: Path, ca: Path) -> bool:
-    if not certificate.exists():
+def is_due(trusted: str, folder: Path = FOLDER) -> bool:
+    """Whether `make` would make another one, with the first of these authorities to sign it."""
+    return not _good(folder / "server.pem", certificates(trusted, most=1))
+
+
+def trust(trusted: str, folder: Path = FOLDER) -> bool:
+    """Trusts these authorities and no others, for every connection from now on; if it is new."""
+    if not trusts_others(trusted, folder):
         return False
-    fresh = services.run("openssl", "x509", "-in", str(certificate), "-checkend", str(RENEW))
-    trusted = services.run("openssl", "verify", "-CAfile", str(ca), str(certificate))
+    new = folder / ".ca.pem.new"
+    new.write_text(certificates(trusted))
+    new.chmod(0o644)
+    new.replace(folder / "ca.pem")
+    return True
+
+
+def trusts_others(trusted: str, folder: Path = FOLDER) -> bool:
+    """Whether this machine trusts others than these."""
+    ca = folder / "ca.pem"
+    return not ca.exists() or ca.read_text() != certificates(trusted)
+
+
+def certificates(pem: str, most: int | None = None) -> str:
+    """The certificates alone, of a text that may hold keys as well. Raises `CertificateError`."""
+    found = re.findall(
+        r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", pem, flags=re.DOTALL
+    )
+    if not found:
+        message = "a certificate in PEM was expected"
+        raise CertificateError(message)
+    return "\n".join(found[:most]) + "\n"
+
+
+def _good(server: Path, authority: str) -> bool:
+    """Whether it is of this authority, and for a while yet."""
+    if not server.exists():
+        return False
+    fresh = services.run("openssl", "x509", "-in", str(server), "-checkend", str(RENEW))
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(authority)
+        file.flush()
+        trusted = services.run("openssl", "verify", "-CAfile", file.name, str(server))
     return fresh.returncode == 0 and trusted.returncode == 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from components import new_secret
 from hosts.base import parameters, services
 from hosts.database import accounts, certificate, volume
 
@@ -62,7 +63,7 @@ def test_python_accepts_the_certificate_as_strictly_as_it_can(
     folder = tmp_path / "tls"
     make(authority, folder)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(folder / "server.pem", folder / "server.key")
+    server.load_cert_chain(folder / "server.pem")
     client = ssl.create_default_context(cafile=folder / "ca.pem")
     client.verify_flags |= ssl.VERIFY_X509_STRICT
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -83,7 +84,9 @@ def test_the_authoritys_key_is_nowhere_after_it_signed(authority: str, tmp_path:
     make(authority, tmp_path / "tls")
     assert list((tmp_path / "run").iterdir()) == []
     key = authority.split("-----")[2].strip().splitlines()[0]
-    for file in (tmp_path / "tls").iterdir():
+    files = list((tmp_path / "tls").iterdir())
+    assert sorted(file.name for file in files) == ["ca.pem", "server.pem"]
+    for file in files:
         assert key not in file.read_text()
 
 
@@ -95,14 +98,48 @@ def test_a_good_certificate_is_kept_and_one_of_another_authority_is_not(
     before = (folder / "server.pem").read_text()
     make(authority, folder)
     assert (folder / "server.pem").read_text() == before
-    (folder / "ca.pem").write_text("another")
-    make(authority, folder)
+    other = new_secret.certificate_authority()
+    make(other, folder)
     assert (folder / "server.pem").read_text() != before
+    assert (folder / "ca.pem").read_text() == certificate.certificates(other)
+
+
+def test_the_authorities_to_trust_may_be_more_than_the_one_that_signs(
+    authority: str, tmp_path: Path
+) -> None:
+    folder, other = tmp_path / "tls", new_secret.certificate_authority()
+    both = certificate.certificates(authority) + certificate.certificates(other)
+    names, addresses = ["database-1"], ["127.0.0.1"]
+    assert certificate.make(authority, names, addresses, folder)
+    before = (folder / "server.pem").read_text()
+    assert not certificate.make(authority, names, addresses, folder, trusted=both)
+    assert (folder / "server.pem").read_text() == before
+    assert (folder / "ca.pem").read_text() == both
+    assert certificate.make(other, names, addresses, folder, trusted=both)
+    assert not certificate.make(other, names, addresses, folder, trusted=other)
+    assert (folder / "ca.pem").read_text() == certificate.certificates(other)
+    assert "PRIVATE" not in (folder / "ca.pem").read_text()
+
+
+def test_one_that_ends_soon_is_renewed(
+    authority: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(authority, tmp_path / "tls")
+    monkeypatch.setattr(certificate, "RENEW", (certificate.DAYS + 1) * 24 * 3600)
+    before = (tmp_path / "tls/server.pem").read_text()
+    make(authority, tmp_path / "tls")
+    assert (tmp_path / "tls/server.pem").read_text() != before
+
+
+def test_what_is_no_certificate_is_not_trusted(tmp_path: Path) -> None:
+    with pytest.raises(certificate.CertificateError, match="a certificate in PEM was expected"):
+        certificate.trust("nonsense", tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_servers_key_can_be_read_by_nobody_else(authority: str, tmp_path: Path) -> None:
     make(authority, tmp_path / "tls")
-    assert (tmp_path / "tls/server.key").stat().st_mode & 0o777 == 0o440
+    assert (tmp_path / "tls/server.pem").stat().st_mode & 0o777 == 0o440
 
 
 def test_a_secret_is_never_readable_by_others_not_even_for_a_moment(
@@ -146,7 +183,7 @@ def test_each_account_is_granted_what_its_purpose_needs_and_no_more() -> None:
     assert all(" ON `my\\_site`.* TO" in grant for grant in application)
     everywhere = [grant for grant in grants if "ON *.*" in grant]
     assert [grant.split(" ON ")[0] for grant in everywhere] == [
-        "GRANT REPLICATION SLAVE, BACKUP_ADMIN",
+        "GRANT REPLICATION SLAVE, BACKUP_ADMIN, CONNECTION_ADMIN",
         "GRANT PROCESS, REPLICATION CLIENT",
     ]
     for forbidden in ("ALL", "SUPER", "GRANT OPTION", "FILE", "SYSTEM_"):

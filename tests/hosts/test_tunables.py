@@ -16,7 +16,7 @@ from components.new_secret import certificate_authority
 from hosts.base.parameters import ParameterError
 from hosts.database import tunables
 from hosts.database.tunables import Tunables, TunablesError, Tuner
-from tests.hosts import real_mysqld
+from tests.hosts import beside_mysqld
 
 NAME = "/site/lab/database/settings"
 MIB = 1024 * 1024
@@ -222,8 +222,8 @@ with local() as session:
 """
 
 
-def test_a_real_mysqld_takes_them_running_and_at_its_start(tmp_path: Path) -> None:
-    answers = real_mysqld.run(tmp_path, SCRIPT, certificate_authority())
+def test_a_beside_mysqld_takes_them_running_and_at_its_start(tmp_path: Path) -> None:
+    answers = beside_mysqld.run(tmp_path, SCRIPT, certificate_authority())
     assert answers["first start"] == [150, 64, 100]
     assert answers["odd"] == [[120, 128, 101], [[], []]], "whole chunks, and not set again"
     (connections, pool, redo), again = answers["more"]

@@ -1,0 +1,203 @@
+"""New passwords and certificates, on a real mysqld, with clients that go on working."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+from botocore.exceptions import ClientError
+
+from components.new_secret import certificate_authority
+from hosts.database import rotation
+from hosts.database.mysql import Account
+from tests.hosts import beside_mysqld
+
+KNOWN = {"application": "old", "replication": "same"}
+
+
+class Ssm:
+    """Parameters by name."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.values = values
+
+    def get_parameter(self, **asked: Any) -> dict[str, Any]:
+        if asked["Name"] not in self.values:
+            raise ClientError({"Error": {"Code": "ParameterNotFound"}}, "GetParameter")
+        return {"Parameter": {"Value": self.values[asked["Name"]]}}
+
+
+def test_a_password_that_cannot_be_read_stays(caplog: pytest.LogCaptureFixture) -> None:
+    ssm: Any = Ssm({"/a": "new"})
+    names = {"application": "/a", "replication": "/r"}
+    wanted = rotation.wanted_passwords(ssm, names, KNOWN)
+    assert wanted == {"application": "new", "replication": "same"}
+    assert "the password of replication stays as it is" in caplog.text
+    assert "old" not in caplog.text
+
+
+@pytest.mark.parametrize(("accepted", "used"), [(True, "new"), (False, "old")])
+def test_a_password_is_used_when_the_primary_takes_it(accepted: bool, used: str) -> None:
+    asked: list[Account] = []
+
+    def accepts(account: Account) -> bool:
+        asked.append(account)
+        return accepted
+
+    wanted = {**KNOWN, "application": "new"}
+    assert rotation.adopt(KNOWN, wanted, accepts)["application"] == used
+    assert asked == [Account("application", "new")], "what has not changed is not asked for"
+
+
+@pytest.mark.parametrize("error", [pymysql.err.OperationalError(2003, "away"), OSError("away")])
+def test_with_the_primary_away_the_old_password_stays(error: Exception) -> None:
+    def accepts(_: Account) -> bool:
+        raise error
+
+    assert rotation.adopt(KNOWN, {**KNOWN, "application": "new"}, accepts) == KNOWN
+
+
+PASSWORDS = """
+from hosts.database import accounts, rotation
+
+old = {"application": "old-a", "replication": "old-r", "monitor": "old-m"}
+new = {**old, "application": "new-a"}
+at_home = rotation.accepted_at("127.0.0.1")
+
+def valid(user, *passwords):
+    return [at_home(Account(user, password)) for password in passwords]
+
+server = start()
+with local(30) as session:
+    session.run("SET GLOBAL super_read_only = OFF")
+    session.run("SET GLOBAL read_only = OFF")
+    accounts.ensure(session, "site", old)
+    answers["nothing to do"] = rotation.change_passwords(session, old)
+    client = remote("127.0.0.1", Account("application", "old-a"), certificate.AUTHORITY)
+    answers["changed"] = rotation.change_passwords(session, new)
+    answers["again"] = rotation.change_passwords(session, new)
+    answers["both"] = valid("application", "old-a", "new-a", "neither")
+    answers["too early"] = rotation.discard_old_passwords(session)
+    answers["still both"] = valid("application", "old-a", "new-a")
+    time.sleep(1.1)
+    answers["discarded"] = rotation.discard_old_passwords(session, after=1)
+    answers["new only"] = valid("application", "old-a", "new-a")
+    answers["discarded again"] = rotation.discard_old_passwords(session, after=0)
+    answers["who is connected stays"] = client.row("SELECT 1")
+    answers["others"] = valid("replication", "old-r") + valid("monitor", "old-m")
+    log = Path("/tmp/mysqld.log").read_text()
+    answers["in the log"] = [word for word in ("old-a", "new-a") if word in log]
+stop(server)
+"""
+
+
+def test_both_passwords_work_until_the_old_one_is_discarded(tmp_path: Path) -> None:
+    answers = beside_mysqld.run(tmp_path, PASSWORDS, certificate_authority())
+    assert answers == {
+        "nothing to do": [],
+        "changed": ["application"],
+        "again": [],
+        "both": [True, True, False],
+        "too early": [],
+        "still both": [True, True],
+        "discarded": ["application"],
+        "new only": [False, True],
+        "discarded again": [],
+        "who is connected stays": [1],
+        "others": [True, True],
+        "in the log": [],
+    }
+
+
+CERTIFICATES = """
+from hosts.database import accounts, rotation
+
+first, second = authority.split("=====")
+one, two = certificate.certificates(first), certificate.certificates(second)
+names = {"names": ["database-1", "localhost"], "addresses": ["127.0.0.1"]}
+asked = []
+
+def key(text):
+    def give():
+        asked.append(text is second)
+        return text
+    return give
+
+def reaches(trusted):
+    file = Path("/tmp/trusted.pem")
+    file.write_text(trusted)
+    try:
+        remote("127.0.0.1", Account("application", "a"), file).close()
+    except MySQLError as error:
+        return "CERTIFICATE_VERIFY_FAILED" not in str(error)
+    return True
+
+def who():
+    return {"old": reaches(one), "both": reaches(one + two), "new": reaches(two)}
+
+server = start()
+with local(30) as session:
+    session.run("SET GLOBAL super_read_only = OFF")
+    session.run("SET GLOBAL read_only = OFF")
+    accounts.ensure(session, "site", {"application": "a", "replication": "r", "monitor": "m"})
+    client = remote("127.0.0.1", Account("application", "a"), certificate.AUTHORITY)
+    answers["good as it is"] = rotation.renew_certificate(session, one, key(first), **names)
+    answers["at first"] = who()
+    try:
+        rotation.renew_certificate(session, one, key(second), **names)
+        certificate.make(second, ["x"], ["127.0.0.1"], trusted=one)
+    except certificate.CertificateError as error:
+        answers["an authority that nobody trusts"] = str(error)
+    answers["trust both"] = rotation.renew_certificate(session, one + two, key(first), **names)
+    answers["trusting both"] = who()
+    answers["new"] = rotation.renew_certificate(session, two + one, key(second), **names)
+    answers["presenting the new"] = who()
+    answers["keys asked for"] = [*asked]
+    answers["trust new"] = rotation.renew_certificate(session, two, key(second), **names)
+    answers["at the end"] = who()
+    answers["nothing left"] = rotation.renew_certificate(session, two, key(second), **names)
+    answers["who is connected stays"] = client.row("SELECT 1")
+
+    class Refusing:
+        def run(self, statement):
+            raise MySQLError("not now")
+
+    certificate.RENEW = certificate.DAYS * 86400 + 1
+    try:
+        rotation.renew_certificate(Refusing(), two, key(second), **names)
+    except MySQLError:
+        certificate.RENEW = 1
+        answers["tried again"] = rotation.renew_certificate(session, two, key(second), **names)
+stop(server)
+server = start()
+answers["restarted"] = who()
+stop(server)
+"""
+
+
+def test_an_authority_is_exchanged_with_no_moment_without_a_connection(tmp_path: Path) -> None:
+    both = f"{certificate_authority()}====={certificate_authority()}"
+    answers = beside_mysqld.run(tmp_path, CERTIFICATES, both)
+    old, new = (
+        {"old": True, "both": True, "new": False},
+        {"old": False, "both": True, "new": True},
+    )
+    assert answers == {
+        "good as it is": False,
+        "at first": old,
+        "an authority that nobody trusts": (
+            "the authority that is to sign is not among those that are trusted"
+        ),
+        "trust both": True,
+        "trusting both": old,
+        "new": True,
+        "presenting the new": new,
+        "keys asked for": [True],
+        "trust new": True,
+        "at the end": new,
+        "nothing left": False,
+        "who is connected stays": [1],
+        "tried again": True,
+        "restarted": new,
+    }
