@@ -408,3 +408,12 @@ def _gap(full: Full, covered: Gtids, known: Iterable[Log]) -> str:
         f"the binary logs after the backup {full.id} have a gap: the transactions {lost} are in"
         f" none of them; from that backup on one can get to {moment(reached)} at most"
     )
+
+
+def reach(first: Full, known: Sequence[Log]) -> tuple[float, str]:
+    """Up to when every second since a backup can be had again, and why not later if it cannot."""
+    covered, used = chain(first.gtids, known)
+    if all(log.executed <= covered for log in known):
+        return max((first.time, *(log.as_of for log in known))), ""
+    last = max((first.time, *(log.last for log in used if log.last)))
+    return last, _gap(first, covered, known)

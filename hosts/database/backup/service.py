@@ -188,6 +188,10 @@ class Work:
         here, bucket = self._here, self._open_store(settings.bucket)
         full = dump(here.socket, bucket, here.line, here.machine, self._report)
         self._shipping.gap.clear()
+        with connect(here.socket, 30) as session:
+            # What leads on from this backup begins with a log of its own: the bucket forgets by
+            # age, and would forget the beginning of a log that is years old.
+            session.run("FLUSH LOCAL BINARY LOGS")
         if settings.verify:
             verdict = verify(bucket, full, here.scratch, here.machine, self._report)
             if not verdict.good:

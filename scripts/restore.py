@@ -1,0 +1,271 @@
+"""Restore the database to a second, or to a transaction, as a new pair of machines.
+
+python -m scripts.restore --to 2026-11-22T21:30:00Z [--stack S] [--yes] [--no-backup] [--plan]
+python -m scripts.restore --to 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-500
+
+Everything committed before the time is there, nothing that was committed at it or later; with
+transactions, everything up to the last of them. A backup is taken first. Then the stack is told
+(`site:database.restore`) and `pulumi up` replaces the database machines by new ones with new
+volumes: the first loads the newest verified backup and the binary logs after it, the others copy
+it. The site is down meanwhile.
+
+The former volumes stay as they are, unused, until they are taken out of
+`site:database.restore.kept`. Exit status: 0 done; 1 refused or failed, with the reason; 2 not
+understood.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from hosts.base.coordination import Coordination, UnreachableError
+from hosts.database.backup import catalog
+from hosts.database.backup.catalog import Plan, PlanError, Target, moment
+from hosts.database.backup.store import StoreError
+from scripts import backup, deployed
+from scripts.backup import BackupError, Place
+from scripts.deployed import Deployed, DeployedError
+
+KEY = "site:database"
+FIRST = "first"
+"""What the volumes of a database that was never restored are called among those that are kept."""
+LOOK = 2.0
+"""Seconds between two looks at the machines."""
+
+Say = Callable[[str], None]
+
+
+class RefusedError(Exception):
+    """It is not done, for this reason."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the stack is told."""
+
+    id: str
+    to: str
+    bucket: str
+    line: str
+    kept: tuple[str, ...]
+
+    def settings(self) -> list[str]:
+        """As `pulumi config set-all --path` takes it."""
+        plain = {"id": self.id, "to": self.to, "bucket": self.bucket, "line": self.line}
+        return [
+            *(f"{KEY}.restore.{name}={value}" for name, value in plain.items()),
+            *(f"{KEY}.restore.kept[{index}]={one}" for index, one in enumerate(self.kept)),
+        ]
+
+
+def change(plan: Plan, bucket: str, before: Mapping[str, Any] | None, now: float) -> Change:
+    """The next restore of a stack whose setting was this before."""
+    former = [before["id"], *before.get("kept", [])] if before else [FIRST]
+    return Change(
+        id=time.strftime("%Y%m%dt%H%M%S", time.gmtime(now)),
+        to=moment(plan.target.time) if plan.target.time is not None else str(plan.target.gtids),
+        bucket=bucket,
+        line=plan.full.line,
+        kept=tuple(str(one) for one in former),
+    )
+
+
+def plan(place: Place, target: Target, *, only: str = "") -> Plan:
+    """The way there: of the line that is written now, else of the newest that has it.
+
+    Raises `PlanError` with why there is none.
+    """
+    lines = [only] if only else [place.line, *_others(place, target)]
+    refused: PlanError | None = None
+    for line in lines:
+        try:
+            known = catalog.logs(place.store, line)
+            return catalog.plan(target, catalog.fulls(place.store, line), known)
+        except PlanError as error:
+            refused = refused or error
+    raise refused or PlanError(f"there are no backups in s3://{place.store.bucket}/")
+
+
+def _others(place: Place, target: Target) -> list[str]:
+    """Earlier lines, the one that began last first."""
+    began: dict[str, float] = {}
+    for line in catalog.lines(place.store):
+        fulls = catalog.fulls(place.store, line)
+        if line != place.line and fulls and (target.time is None or fulls[0].time <= target.time):
+            began[line] = fulls[0].time
+    return sorted(began, key=lambda line: -began[line])
+
+
+def shown(found: Plan) -> str:
+    """A plan, for people."""
+    full = found.full
+    size = sum(log.end for log in found.logs)
+    lines = [
+        f"restore to  {found.target}",
+        f"from        {full.id}, taken {moment(full.time)}, {backup.size(full.size)},"
+        f" {len(full.tables)} tables",
+        f"then        {len(found.logs)} binary logs, {backup.size(size)} at most",
+    ]
+    if found.logs and found.target.time is not None:
+        lines.append(f"forgetting  whatever was committed at {found.target} or later")
+    return "\n".join(lines)
+
+
+def confirm(stack: str, say: Say, ask: Callable[[str], str]) -> None:
+    """Raises `RefusedError` unless the stack's name is typed."""
+    say(f"The database machines of {stack} are replaced, and the site is down meanwhile.")
+    say("Their volumes stay as they are, unused.")
+    if ask(f"Type the name of the stack to go on ({stack}): ").strip() != stack:
+        raise RefusedError("not confirmed; nothing was changed")
+
+
+def run(asked: argparse.Namespace, say: Say, ask: Callable[[str], str]) -> int:
+    """All of it. Raises what the functions above do."""
+    target = catalog.target(asked.to)
+    place = backup.find(asked)
+    found = deployed.find(asked)
+    stack = asked.stack or deployed.pulumi("stack", "--show-name").strip()
+    chosen = ["--stack", stack]
+    if asked.backup and not asked.plan:
+        say("shipping the binary log up to now")
+        _first(lambda: backup.order(place.board, "ship", say))
+    way = plan(place, target, only=asked.line or "")
+    say(shown(way))
+    if asked.plan:
+        return 0
+    if not asked.yes:
+        confirm(stack, say, ask)
+    if asked.backup:
+        say("backing up what there is now")
+        taken = _first(lambda: backup.now(place, say))
+        say(f"backup {taken.id} of what there was is in s3://{place.store.bucket}/{taken.folder}/")
+    before = _restored(deployed.pulumi("config", "--json", *chosen))
+    told = change(way, place.store.bucket, before, time.time())
+    deployed.pulumi("config", "set-all", *chosen, "--path", *_plaintext(told.settings()))
+    say(f"site:database.restore is set (id {told.id}); `pulumi up` follows")
+    with _Watching(found, say):
+        done = subprocess.run(
+            ["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", *chosen], check=False
+        )
+    say(_afterwards(told, stack))
+    if done.returncode:
+        raise RefusedError(
+            "`pulumi up` failed: see above. Once what it names is mended, `pulumi up` goes on with"
+            " the restore."
+        )
+    return 0
+
+
+def _first(work: "Callable[[], Any]") -> Any:
+    try:
+        return work()
+    except (BackupError, StoreError, UnreachableError) as error:
+        raise RefusedError(
+            f"what there is now could not be backed up first: {error}; --no-backup goes on without"
+        ) from error
+
+
+def _restored(config: str) -> Mapping[str, Any] | None:
+    """The setting as it is, of `pulumi config --json`."""
+    value: dict[str, Any] = json.loads(config).get(KEY, {})
+    content: Any = value.get("objectValue") or json.loads(value.get("value") or "{}")
+    return content.get("restore")
+
+
+def _plaintext(settings: Sequence[str]) -> list[str]:
+    return [part for one in settings for part in ("--plaintext", one)]
+
+
+def _afterwards(told: Change, stack: str) -> str:
+    former = [one for one in told.kept]
+    return (
+        f"The former volumes ({', '.join(former)}) are still there. To have them deleted, when"
+        f" nobody wants them: `pulumi config rm --stack {stack} --path"
+        f" {KEY}.restore.kept` and `pulumi up`."
+    )
+
+
+class _Watching:
+    """Says what the database machines report, while something else is waited for."""
+
+    def __init__(self, found: Deployed, say: Say) -> None:
+        self._coordination = Coordination(found.dynamodb(), found.table)
+        self._say = say
+        self._said: dict[str, str] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK):
+            try:
+                machines = self._coordination.machines("database")
+            except UnreachableError:
+                continue
+            for machine in machines:
+                line = f"{machine.name} ({machine.id}): {machine.state} {machine.detail}".strip()
+                line = line.partition("\n")[0]
+                if self._said.get(machine.id) != line:
+                    self._said[machine.id] = line
+                    self._say(line)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    asked = _parser().parse_args(arguments)
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    def ask(question: str) -> str:
+        if not sys.stdin.isatty():
+            raise RefusedError("nobody is there to confirm it: --yes goes on without")
+        return input(question)
+
+    try:
+        return run(asked, say, ask)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (
+        *(BackupError, DeployedError, PlanError, RefusedError, StoreError, UnreachableError),
+        *(BotoCoreError, ClientError),
+    ) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    said = (__doc__ or "").split("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.restore",
+        description=said[0],
+        epilog="\n\n".join(said[2:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    backup.add_options(parser)
+    parser.add_argument("--to", required=True, help="a time in ISO 8601 (UTC), or transactions")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--no-backup", dest="backup", action="store_false", help="take no backup first"
+    )
+    parser.add_argument("--plan", action="store_true", help="only say how it would be done")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
