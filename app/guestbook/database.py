@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import pymysql
@@ -58,22 +59,21 @@ class Settings:
     read_port: int
     name: str
     user: str
-    password: str
+    password_file: str
+    """Read at each connection: the password may change while the application runs."""
     authority: str
-    """The file with the certificate that the database's own is signed with."""
+    """The file with the certificates of those that may have signed the database's; likewise."""
 
     @classmethod
     def from_environment(cls) -> "Settings":
         """As the machine gives them to any application."""
-        with open(os.environ["DATABASE_PASSWORD_FILE"]) as file:  # noqa: PTH123
-            password = file.read().strip()
         return cls(
             host=os.environ["DATABASE_HOST"],
             port=int(os.environ["DATABASE_PORT"]),
             read_port=int(os.environ["DATABASE_READ_PORT"]),
             name=os.environ["DATABASE_NAME"],
             user=os.environ["DATABASE_USER"],
-            password=password,
+            password_file=os.environ["DATABASE_PASSWORD_FILE"],
             authority=os.environ["DATABASE_CA_FILE"],
         )
 
@@ -259,7 +259,7 @@ class Database:
             host=self._settings.host,
             port=port,
             user=self._settings.user,
-            password=self._settings.password,
+            password=Path(self._settings.password_file).read_text().strip(),
             database=self._settings.name,
             charset="utf8mb4",
             autocommit=True,

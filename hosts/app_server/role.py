@@ -1,13 +1,20 @@
 """The role of an application server: gunicorn serves, the way to the database is known."""
 
+import logging
+import threading
 import time
 from pathlib import Path
 
+from botocore.exceptions import BotoCoreError
+
+from hosts.app_server import secrets
 from hosts.app_server.gunicorn_conf import COUNTERS, DRAINING, FOLDER, LAYOUT
 from hosts.app_server.options import Options
 from hosts.base import aws, parameters, services
-from hosts.base.agent import Context, Health
+from hosts.base.agent import Context, Health, in_background
 from hosts.base.facts import MachineFacts
+
+log = logging.getLogger("secrets")
 
 UNIT = "site-app.service"
 PRIMARY = "http://127.0.0.1:8405/primary"
@@ -28,18 +35,18 @@ class AppServer:
         self._facts = facts
         self._options = options
         self._failed_at: float | None = None
+        self._keeping = False
+        self._trouble = ""
 
     def start(self) -> None:
         """Fetches the secrets, then starts HAProxy, then the application."""
-        facts = self._facts
-        secrets = {
-            facts.parameter("database/application-password"): "database-password",
-            facts.parameter("database/certificate-authority-certificate"): "database-ca.pem",
-        }
-        parameters.fetch(aws.ssm(facts.region), secrets)
+        secrets.fetch(aws.ssm(self._facts.region), self._facts)
         services.start_once("haproxy.service", parameters.FOLDER / "haproxy-started")
         services.wait_until(lambda: services.http_status(PRIMARY) == services.OK, DATABASE)
         services.systemctl("start", "--no-block", UNIT)
+        if not self._keeping:
+            self._keeping = True
+            in_background("secrets", self._keep_secrets)
 
     def health(self) -> Health:
         """Ready when the application says so; failed as soon as systemd gave up starting it."""
@@ -52,7 +59,7 @@ class AppServer:
         url = f"http://127.0.0.1:{self._options.port}{self._options.health_path}"
         status = services.http_status(url)
         if status == services.OK:
-            return Health("ready")
+            return Health("ready", self._trouble)
         answer = f"answers {status}" if status else "does not answer"
         said = services.journal(UNIT, 12)
         return Health("booting", f"GET {self._options.health_path} {answer}\n{said}")
@@ -66,6 +73,18 @@ class AppServer:
             # Nothing is in flight: there is no need to wait for idle connections.
             services.run("systemctl", "kill", "--kill-whom=main", "-s", "SIGQUIT", UNIT)
         services.systemctl("stop", UNIT)
+
+    def _keep_secrets(self) -> None:
+        client = aws.ssm(self._facts.region)
+        while True:
+            threading.Event().wait(secrets.EVERY)
+            try:
+                for changed in secrets.refresh(client, self._facts):
+                    log.info("%s has changed", changed)
+                self._trouble = ""
+            except (parameters.ParameterError, BotoCoreError, OSError) as error:
+                log.warning("%s", error)
+                self._trouble = f"the secrets stay as they are: {error}"
 
     def _failed(self, result: str) -> Health:
         now = time.monotonic()

@@ -229,7 +229,7 @@ def in_background(name: str, work: Callable[[], None]) -> None:
 def main() -> None:
     """Runs until the machine is drained."""
     logging.basicConfig(format="%(name)s: %(message)s", stream=sys.stdout)
-    for name in ("agent", "database", "address"):
+    for name in ("agent", "database", "address", "secrets"):
         logging.getLogger(name).setLevel(logging.INFO)
     facts, options = load()
     me = identity()

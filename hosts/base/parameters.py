@@ -32,11 +32,15 @@ def value(client: "SSMClient", name: str) -> str:
     return found
 
 
-def write(content: str, path: Path, mode: int = 0o400) -> None:
-    """Writes a secret so that at no time anyone but its owner could read it."""
+def write(content: str, path: Path, mode: int = 0o400, owner: int = -1) -> None:
+    """Writes a secret so that at no time anyone but its owner could read it.
+
+    `owner` is the id of a user, by default the one that writes.
+    """
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        os.fchown(file.fileno(), owner, -1)
         file.write(content)
     new.replace(path)
 

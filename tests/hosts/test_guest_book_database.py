@@ -1,5 +1,6 @@
 """Where the guest book reads and writes when databases come and go."""
 
+from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -8,7 +9,6 @@ import pytest
 from app.guestbook import database
 from app.guestbook.database import Database, Settings, UnavailableError
 
-SETTINGS = Settings("127.0.0.1", 3306, 3307, "site", "application", "secret", "/ca.pem")
 ENTRY = {"id": 1, "name": "n", "message": "m", "created": None, "server": "s"}
 Rows = list[dict[str, Any]]
 
@@ -25,6 +25,7 @@ class Server:
         self.rows: Rows = []
         self.errors: list[Exception] = []
         self.epoch = 0
+        self.passwords: list[str] = []
 
     def restart(self) -> None:
         """Every open connection is dead from now on."""
@@ -81,9 +82,20 @@ def replica() -> Server:
 
 
 @pytest.fixture
-def book(primary: Server, replica: Server, monkeypatch: pytest.MonkeyPatch) -> Database:
-    def connect(port: int, **_: object) -> Connection:
+def password(tmp_path: Path) -> Path:
+    """The file that the machine keeps."""
+    file = tmp_path / "password"
+    file.write_text("secret\n")
+    return file
+
+
+@pytest.fixture
+def book(
+    primary: Server, replica: Server, password: Path, monkeypatch: pytest.MonkeyPatch
+) -> Database:
+    def connect(port: int, password: str, **_: object) -> Connection:
         server = {3306: primary, 3307: replica}[port]
+        server.passwords.append(password)
         if not server.up:
             raise pymysql.err.OperationalError(2003, "Can't connect")
         server.connections += 1
@@ -95,7 +107,8 @@ def book(primary: Server, replica: Server, monkeypatch: pytest.MonkeyPatch) -> D
         """There is no authority here."""
 
     monkeypatch.setattr(database.ssl, "create_default_context", no_tls)
-    return Database(SETTINGS)
+    file = str(password)
+    return Database(Settings("127.0.0.1", 3306, 3307, "site", "application", file, "/ca.pem"))
 
 
 def test_reads_go_to_the_replica_and_keep_their_connection(
@@ -144,6 +157,17 @@ def test_with_no_database_there_is_no_answer(
     ):
         with pytest.raises(UnavailableError):
             ask()
+
+
+def test_a_new_password_is_used_by_the_next_connection(
+    book: Database, replica: Server, password: Path
+) -> None:
+    book.entries("", 50, None)
+    password.write_text("another")
+    book.entries("", 50, None)
+    replica.restart()
+    book.entries("", 50, None)
+    assert replica.passwords == ["secret", "another"]
 
 
 def test_kept_connections_that_died_are_replaced_without_anyone_noticing(
