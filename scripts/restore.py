@@ -185,9 +185,8 @@ def _plaintext(settings: Sequence[str]) -> list[str]:
 
 
 def _afterwards(told: Change, stack: str) -> str:
-    former = [one for one in told.kept]
     return (
-        f"The former volumes ({', '.join(former)}) are still there. To have them deleted, when"
+        f"The former volumes ({', '.join(told.kept)}) are still there. To have them deleted, when"
         f" nobody wants them: `pulumi config rm --stack {stack} --path"
         f" {KEY}.restore.kept` and `pulumi up`."
     )

@@ -96,6 +96,8 @@ class Situation:
     me: str
     first: bool = False
     """This machine may begin a pair that never was."""
+    restored: bool = False
+    """The data here is what was restored for this pair, and nothing was written since."""
     pair: Pair | None = None
     """The record as last read; None if there is none."""
     reachable: bool = True
@@ -303,7 +305,7 @@ def _contend(now: Situation, mysqld: Mysqld) -> Decision:
 def _begin(now: Situation, mysqld: Mysqld) -> Decision:
     if not now.first:
         return Decision(Action.NOTHING, why="the first machine has not begun yet")
-    if not mysqld.empty:
+    if not mysqld.empty and not now.restored:
         return Decision(
             Action.REFUSE,
             why="there is data here but no record of who led: whether this is the newest copy"

@@ -8,6 +8,7 @@ from hosts.base import services
 from hosts.base.lease import Lease, UnreachableError, boottime
 from hosts.database import process, volume
 from hosts.database.accounts import PURPOSES
+from hosts.database.backup.gtids import Gtids
 from hosts.database.decide import Situation
 from hosts.database.mysql import Account, MySQLError, local
 from hosts.database.observe import UNIT, Observer, Seen
@@ -59,6 +60,8 @@ class Knowledge:
     peers: Peers
     tunables: Tunables
     replication: Callable[[], Account]
+    restored: Gtids = field(default_factory=Gtids)
+    """What this machine's restore ended with, if its pair begins with one."""
     wake: Callable[[], None] = lambda: None
     deeds: Deeds = field(default_factory=Deeds)
     pair: Pair | None = None
@@ -126,6 +129,7 @@ class Knowledge:
         return Situation(
             me=self.me,
             first=self.first,
+            restored=bool(self.restored) and Gtids.parse(seen.executed) == self.restored,
             pair=self.pair,
             reachable=self.reachable,
             held=self.lease.held,

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from hosts.database.pair import NAME
+
 SETTINGS = "database/settings"
 """The stack's parameter with what may change."""
 
@@ -18,3 +20,11 @@ class Options:
     """The name of the application's schema."""
     restore: dict[str, str] | None = None
     """The point that the first machine begins at: `hosts.database.backup.restore.Restore`."""
+
+    @property
+    def line(self) -> str:
+        """The pair's lease, and the history of the database that it writes.
+
+        A restored database is another pair than the one before it, of which machines may be about.
+        """
+        return f"{NAME}-{self.restore['id']}" if self.restore else NAME

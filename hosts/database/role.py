@@ -1,18 +1,22 @@
 """The role of a database machine: the volume, mysqld on it, and the agent that leads it."""
 
+import contextlib
 import json
 
 from hosts.base import aws, parameters, services
-from hosts.base.agent import Context, Health, in_background
+from hosts.base.agent import Context, Health, at_length, in_background
+from hosts.base.coordination import UnreachableError
 from hosts.base.lease import Lease
 from hosts.base.lease_table import DynamoTable
-from hosts.database import certificate, peers, tunables, volume
+from hosts.base.notify import tell_systemd
+from hosts.database import backup, certificate, peers, tunables, volume
 from hosts.database.agent import Agent, times
+from hosts.database.backup.restore import bootstrap, restored
 from hosts.database.knowledge import Knowledge
 from hosts.database.mysql import Account
 from hosts.database.observe import UNIT
 from hosts.database.options import SETTINGS, Options
-from hosts.database.pair import NAME, member
+from hosts.database.pair import member
 from hosts.database.peers import Peers
 from hosts.database.render import GUARD, device
 from hosts.database.tunables import Tunables
@@ -58,6 +62,10 @@ class Database:
         certificate.make(authority, names, (self._context.identity.address, "127.0.0.1"))
         services.systemctl("start", "--no-block", UNIT)
         services.systemctl("start", *GUARD)
+        if options.ordinal == 1 and options.restore and not self._began():
+            with at_length():
+                bootstrap(facts.region, options.restore, self._report)
+        backup.install()
         parameters.write(json.dumps(passwords), PASSWORDS)
         if self._agent is None:
             self._run(settings, passwords)
@@ -86,6 +94,19 @@ class Database:
         services.systemctl("stop", *GUARD, UNIT)
         volume.unmount()
 
+    def _began(self) -> bool:
+        """Whether there has been a primary of this pair."""
+        facts = self._context.facts
+        table = DynamoTable(aws.dynamodb(facts.region), facts.table)
+        return table.read(self._options.line) is not None
+
+    def _report(self, detail: str) -> None:
+        """How a restore goes, which may take hours."""
+        tell_systemd("WATCHDOG=1")
+        with contextlib.suppress(UnreachableError):
+            instance = self._context.identity.instance
+            self._context.coordination.report(instance, "booting", detail)
+
     def _run(self, settings: Tunables, passwords: dict[str, str]) -> None:
         context, options = self._context, self._options
         facts = context.facts
@@ -95,9 +116,10 @@ class Database:
             me=me,
             first=options.ordinal == 1,
             address=context.identity.address,
-            lease=Lease(table, NAME, me, times(settings.lease)),
+            lease=Lease(table, options.line, me, times(settings.lease)),
             peers=Peers(context.coordination, facts.name),
             tunables=settings,
+            restored=restored(options.restore),
             replication=lambda: Account("replication", agent.passwords["replication"]),
         )
         self._agent = agent = Agent(known, options.database, passwords)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hosts.base import services
+from hosts.database import mysql, volume
 from hosts.database.backup import binlog, catalog, checksum, dump
 from hosts.database.backup.binlog import LogError
 from hosts.database.backup.catalog import Log, Plan, PlanError, Target
@@ -20,6 +22,7 @@ from hosts.database.backup.gtids import Gtids
 from hosts.database.backup.pipes import CorruptError, ProgramError, decompressed, feed
 from hosts.database.backup.server import client, connect
 from hosts.database.backup.store import Store, StoreError
+from hosts.database.backup.store import client as s3
 from hosts.database.backup.verify import load
 from hosts.database.mysql import MySQLError, Session
 
@@ -32,6 +35,8 @@ RELAXED = {
     "event_scheduler": "OFF",
 }
 MIB = 1024 * 1024
+STARTED = 300.0
+"""Seconds that mysqld may take to answer."""
 
 Report = Callable[[str], None]
 
@@ -69,6 +74,36 @@ def restore(store: Store, wanted: Restore, socket: Path, folder: Path, report: R
         raise RestoreError(f"{wanted.line} cannot be restored to {wanted.to}: {error}") from error
 
 
+def bootstrap(region: str, options: Mapping[str, str], report: Report) -> Gtids:
+    """`restore` on a database machine whose mysqld has nothing in it; waits until that answers.
+
+    Raises `RestoreError`.
+    """
+    if done := restored(options):
+        return done
+    wanted = Restore(**options)
+    if not services.wait_until(_answers, STARTED):
+        raise RestoreError(f"mysqld did not answer within {STARTED:.0f} s")
+    store = Store(s3(region), wanted.bucket)
+    return restore(store, wanted, Path(mysql.SOCKET), volume.MOUNT, report)
+
+
+def restored(options: Mapping[str, str] | None) -> Gtids:
+    """What the restore of these options ended with on this machine; nothing if it has not."""
+    note = _Note(volume.MOUNT / NOTE)
+    if options and note.says(Restore(**options), "done"):
+        return Gtids.parse(note.content["gtids"])
+    return Gtids()
+
+
+def _answers() -> bool:
+    try:
+        with connect(Path(mysql.SOCKET), 5):
+            return True
+    except (MySQLError, OSError):
+        return False
+
+
 def _restore(store: Store, wanted: Restore, socket: Path, folder: Path, report: Report) -> Gtids:
     note = _Note(folder / NOTE)
     if note.says(wanted, "done"):
@@ -87,7 +122,7 @@ def _restore(store: Store, wanted: Restore, socket: Path, folder: Path, report: 
             after.callback(session.run, f"SET GLOBAL {name} = %s", before)
         report(f"restoring {plan.full.id} ({plan.full.raw_size // MIB} MiB)")
         _load_accounts(store, plan, socket)
-        load(store, plan.full, socket)
+        load(store, plan.full, socket, report)
         executed = _roll_forward(store, plan, socket, folder / "restore", report)
         found = Gtids.parse(str(session.row("SELECT @@GLOBAL.gtid_executed")[0]))
         if found != executed:

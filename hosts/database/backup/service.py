@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hosts.base import aws, parameters
 from hosts.base.coordination import UnreachableError
@@ -29,6 +28,7 @@ from hosts.database.backup.ship import GapError, Shipper
 from hosts.database.backup.store import MissingError, Store, StoreError
 from hosts.database.backup.verify import verify
 from hosts.database.mysql import MySQLError
+from hosts.database.options import Options
 from hosts.database.pair import member, pair
 
 log = logging.getLogger("backup")
@@ -278,7 +278,7 @@ def main() -> None:
     here = Here(
         machine=facts.name,
         member=member(facts.name, options["volume"]),
-        line=_line(options),
+        line=Options(**options).line,
         socket=Path(mysql.SOCKET),
         data=volume.DATA,
         scratch=volume.MOUNT / "scratch",
@@ -328,11 +328,6 @@ def _forever(step: Callable[[], float]) -> None:
 def _end(*_: object) -> None:
     """What was started is ended, and its files removed."""
     sys.exit(0)
-
-
-def _line(options: dict[str, Any]) -> str:
-    restored = options.get("restore")
-    return f"database-{restored['id']}" if restored else "database"
 
 
 if __name__ == "__main__":

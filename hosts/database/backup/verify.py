@@ -12,6 +12,9 @@ from hosts.database.backup.pipes import CorruptError, ProgramError, decompressed
 from hosts.database.backup.server import RoomError, check_room, client, connect, scratch
 from hosts.database.backup.store import MissingError, Store
 
+MIB = 1024 * 1024
+SAID = 2.0
+"""Seconds between two words on how a load goes."""
 SHOWN = 5
 """Differences that a verdict names."""
 
@@ -26,7 +29,7 @@ def verify(store: Store, full: Full, folder: Path, machine: str, report: Report)
     report(f"verify {full.id}: restoring it into a scratch mysqld")
     with scratch(folder) as server:
         try:
-            load(store, full, server.socket)
+            load(store, full, server.socket, report)
         except (CorruptError, MissingError, ProgramError) as error:
             said = str(error)
             if "is full" in said or "No space left" in said:
@@ -50,17 +53,25 @@ def verify(store: Store, full: Full, folder: Path, machine: str, report: Report)
     return verdict
 
 
-def load(store: Store, full: Full, socket: Path) -> None:
+def load(store: Store, full: Full, socket: Path, report: Report) -> None:
     """Executes a backup on an empty mysqld, without a trace in its binary log.
 
     Raises `CorruptError`, `MissingError`, `ProgramError`.
     """
     key = f"{full.folder}/data.sql.gz"
     stream, _ = store.open(key)
-    feed(
-        client(socket, logged=False),
-        decompressed(stream, f"s3://{store.bucket}/{key}", full.sha256),
-    )
+    pieces = decompressed(stream, f"s3://{store.bucket}/{key}", full.sha256)
+    feed(client(socket, logged=False), _counted(pieces, full, report))
+
+
+def _counted(pieces: Iterator[bytes], full: Full, report: Report) -> Iterator[bytes]:
+    done, said = 0, time.monotonic()
+    for piece in pieces:
+        done += len(piece)
+        if time.monotonic() - said >= SAID:
+            said = time.monotonic()
+            report(f"loaded {done // MIB} of {full.raw_size // MIB} MiB of {full.id}")
+        yield piece
 
 
 def _differences(full: Full, socket: Path, report: Report) -> Iterator[str]:
