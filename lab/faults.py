@@ -7,7 +7,7 @@ named by their instance id, for `partition` by their name as well.
 import signal
 import subprocess
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from lab import cgroups, machines, network, service
 from lab.partitions import Direction, Scope
@@ -40,6 +40,12 @@ def power_off(instance_id: str) -> None:
     """
     network.pull(instance_id)
     machines.poweroff_hard(instance_id)
+
+
+def crash(instance_id: str) -> None:
+    """Let the machine's kernel give up and boot again at once: nobody says good-bye."""
+    with suppress(UserError):  # the command itself does not outlive it
+        run(instance_id, "systemctl", "reboot", "--force", "--force")
 
 
 def freeze(instance_id: str) -> None:

@@ -135,6 +135,13 @@ def test_a_reboot_keeps_files_volumes_and_the_machine(machine: Machine) -> None:
     assert not ended.is_set()
 
 
+def test_a_machine_that_crashes_boots_again(machine: Machine) -> None:
+    before = machines.leader(machine.id)
+    faults.crash(machine.id)
+    eventually("it boots again", lambda: machines.leader(machine.id) not in (None, before), 30)
+    booted()
+
+
 def test_a_volume_keeps_what_is_on_it_when_it_moves_and_grows(machine: Machine) -> None:
     link = volumes.link(VOLUME)
     volumes.create(VOLUME, 1)

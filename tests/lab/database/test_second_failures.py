@@ -89,7 +89,7 @@ def test_what_is_not_in_sync_is_not_promoted_and_says_why(pair: Pair) -> None:
             generation = pair.generation()
             faults.power_off(pair.id(primary))
             eventually("the replica says that it may not lead", lambda: may_not(pair, replica), 15)
-            assert "in sync" in journal(pair, replica)
+            assert "refuse: not in sync" in journal(pair, replica)
             assert pair.generation() == generation
             assert not pair.says(replica, "primary")
         pair.power_on(primary)

@@ -1,0 +1,70 @@
+"""Machines of the database come, are replaced and go, under load and one at a time."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from hosts.base.lease import boottime
+from lab import faults
+from tests.lab.database.load import Load, load
+from tests.lab.database.ordeal import steady
+from tests.lab.database.pair import Pair
+from tests.lab.database.scenarios import SOON
+from tests.lab.site import SLOWNESS, Machine, eventually
+
+pytestmark = pytest.mark.timeout(600)
+
+CRASHES = (0.5, 1.5, 3.0, 6.0)
+"""Seconds after a machine's start, one time after the other: in cloud-init, before and after it
+has its programs, while it copies the primary."""
+
+
+def no_gap(load: Load, since: float) -> None:
+    assert load.gap(since) <= SOON * SLOWNESS, load.last()
+
+
+def test_a_replica_comes_whatever_interrupts_its_first_boot_and_goes_again(pair: Pair) -> None:
+    site = pair.site
+    with load(site) as seen:
+        began = boottime()
+        with ThreadPoolExecutor(1) as pool:
+            up = pool.submit(site.up, {"database.replicas": 2})
+            for delay in CRASHES:
+                machine = eventually("the new machine runs", lambda: running(pair), 30)
+                time.sleep(delay)
+                faults.crash(machine.id)
+            outcome = up.result()
+        assert outcome.status == 0, outcome.text
+        pair.look()
+        assert len(pair.names) == 3
+        pair.recover()
+        back = site.up()
+        assert back.status == 0, back.text
+        pair.look()
+        assert len(pair.names) == 2
+        pair.recover()
+        steady(seen, SOON)
+        no_gap(seen, began)
+    assert not pair.verdict(seen).complaints
+
+
+def running(pair: Pair) -> Machine | None:
+    new = [m for m in pair.site.machines("database") if m.name not in pair.names]
+    return new[0] if new else None
+
+
+def test_machines_are_replaced_one_at_a_time_and_keep_their_data(pair: Pair) -> None:
+    """There, and back to the type that the lab's settings name."""
+    with load(pair.site) as seen:
+        began = boottime()
+        for settings in ({"database.instanceType": "t3.large"}, {}):
+            before = {name: pair.id(name) for name in pair.names}
+            outcome = pair.site.up(settings)
+            assert outcome.status == 0, outcome.text
+            pair.look()
+            assert all(pair.id(name) != old for name, old in before.items())
+            pair.recover()
+        steady(seen, SOON)
+        no_gap(seen, began)
+    assert not pair.verdict(seen).complaints
