@@ -57,7 +57,9 @@ class Database(Fleet):
             opts=opts,
         )
         self._settings = settings
-        self.secrets = DatabaseSecrets("database-secrets", site=site, opts=self._child)
+        self.secrets = DatabaseSecrets(
+            "database-secrets", site=site, authorities=settings.authorities, opts=self._child
+        )
         followed = self._followed_settings()
         identity = self._identity(
             items=["lease/database*"],

@@ -3,7 +3,12 @@
 A secret is made by a command because a command runs when its resource is created and not again:
 `pulumi up --replace` with the command's URN makes a new one. (A value made in the program would be
 another one each time; `ignore_changes` keeps the first, but through a replacement too.)
+
+Passwords are exchanged that way, `scripts.rotate` does it. An authority is not: all have to trust
+the new one before the first certificate of its comes along, so for a while there are two.
 """
+
+from collections.abc import Sequence
 
 import pulumi
 import pulumi_aws as aws
@@ -14,6 +19,11 @@ from components.site import Site
 PASSWORDS = ("application-password", "replication-password", "monitor-password")
 AUTHORITY = "certificate-authority"
 CERTIFICATE = "certificate-authority-certificate"
+
+
+def authority_name(generation: int) -> str:
+    """What the command is called that made an authority."""
+    return AUTHORITY if generation == 1 else f"{AUTHORITY}-{generation}"
 
 
 def certificate_of(authority: str) -> str:
@@ -30,10 +40,19 @@ def certificate_of(authority: str) -> str:
 
 
 class DatabaseSecrets(pulumi.ComponentResource):
-    """Passwords of the accounts, and the certificate authority of the machines' certificates."""
+    """Passwords of the accounts, and the certificate authority of the machines' certificates.
+
+    Args:
+        authorities: Generations of the authority: the first signs, all of them are trusted.
+    """
 
     def __init__(
-        self, name: str, *, site: Site, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        *,
+        site: Site,
+        authorities: Sequence[int] = (1,),
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("site:secrets:DatabaseSecrets", name, None, opts)
         self._site = site
@@ -46,11 +65,15 @@ class DatabaseSecrets(pulumi.ComponentResource):
         ]
         for password in PASSWORDS:
             self._parameter(password, self._made(password, "password"))
-        authority = self._made(AUTHORITY, "certificate-authority")
-        self._parameter(AUTHORITY, authority)
-        # Of the stored value, so that key and certificate are a pair whatever happens.
-        certificate = pulumi.Output.unsecret(authority.apply(certificate_of))
-        self._parameter(CERTIFICATE, certificate, secret=False)
+        made = [
+            self._made(authority_name(generation), "certificate-authority")
+            for generation in authorities
+        ]
+        self._parameter(AUTHORITY, made[0])
+        # Of the stored values, so that key and certificate are a pair whatever happens.
+        certificates = [pulumi.Output.unsecret(one.apply(certificate_of)) for one in made]
+        trusted = pulumi.Output.all(*certificates).apply("\n".join)
+        self._parameter(CERTIFICATE, trusted, secret=False)
         self.register_outputs({})
 
     def _parameter_name(self, secret: str) -> str:
@@ -65,7 +88,6 @@ class DatabaseSecrets(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 additional_secret_outputs=["stdout"],
-                protect=self._site.deletion_protection,
             ),
         )
         return pulumi.Output.secret(made.stdout)

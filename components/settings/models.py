@@ -5,11 +5,12 @@ default is in `Pulumi.yaml`. A validator says what is allowed; `read` adds key, 
 """
 
 import ipaddress
+import json
 import re
 from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from components.settings.backups import Backups, Restore
@@ -58,6 +59,21 @@ def _environment(value: dict[str, str]) -> dict[str, str]:
         if "\n" in text or "\0" in text:
             msg = f"values of one line; {name} has several"
             raise ValueError(msg)
+    return value
+
+
+def _listed(value: object) -> object:
+    """`pulumi config set --path` stores a list in one word as text."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError:
+        return value
+
+
+def _authorities(value: list[int]) -> list[int]:
+    if not 1 <= len(value) <= 2 or len({*value}) < len(value) or min(value) < 1:  # noqa: PLR2004
+        msg = "one number, or two different ones while the authority changes"
+        raise ValueError(msg)
     return value
 
 
@@ -150,6 +166,9 @@ class Database(Model):
     max_failover_lag: Annotated[float, Field(ge=0.5, le=3600)] = 5
     buffer_pool: Annotated[int, Field(ge=8, le=1_048_576)] = 1024
     max_connections: Annotated[int, Field(ge=10, le=100_000)] = 300
+    authorities: Annotated[list[int], BeforeValidator(_listed), AfterValidator(_authorities)] = (
+        Field(default_factory=lambda: [1])
+    )
     restore: Restore | None = None
 
 

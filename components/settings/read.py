@@ -24,6 +24,7 @@ _NAMED = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
     "string_type": "text",
+    "list_type": "a list such as [1]",
     "model_type": "an object, whose fields are set one by one",
     "dict_type": "an object, whose fields are set one by one",
 }

@@ -225,7 +225,6 @@ def what_holds_data_is_protected_if_deletion_protection_says_so(site: Recording)
     kept = [
         *(site.every("Volume") + site.every("Table") + site.every("Bucket")),
         *(r for r in site.every("Eip") if r.name.startswith("load-balancer")),
-        *(r for r in site.every("Command") if not r.name.endswith("-ready")),
     ]
     assert {r.options.protect for r in kept} == {protected}
     for machine in site.every("Instance"):

@@ -95,6 +95,26 @@ def test_the_certificate_alone_is_public_and_of_the_stored_authority(site: Recor
     assert "PRIVATE" not in certificate["value"]
 
 
+def test_while_an_authority_changes_both_are_trusted_and_the_first_signs() -> None:
+    def program() -> None:
+        site = this_site(deletion_protection=False)
+        secrets.DatabaseSecrets("secrets", site=site, authorities=[2, 1])
+
+    site = record(program)
+    made = {c.name for c in site.every("Command") if "authority" in c.name}
+    assert made == {"certificate-authority", "certificate-authority-2"}
+    signing = site.one("Parameter", secrets.AUTHORITY).inputs["value"]
+    second = site.one("Command", "certificate-authority-2").outputs["stdout"]
+    assert signing == second
+    trusted = site.one("Parameter", secrets.CERTIFICATE).inputs["value"]
+    assert trusted.count("BEGIN CERTIFICATE") == 2
+    assert "PRIVATE" not in trusted
+
+
+def test_a_secret_can_be_exchanged_where_deletion_is_protected_against(site: Recording) -> None:
+    assert {command.options.protect for command in site.every("Command")} == {False}
+
+
 def test_secrets_are_secret_in_the_state(site: Recording) -> None:
     for command in site.every("Command"):
         assert list(command.options.additionalSecretOutputs) == ["stdout"]

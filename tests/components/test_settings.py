@@ -128,6 +128,12 @@ def test_the_settings_of_every_stack_are_accepted(stack: str) -> None:
             " `pulumi config set --path site:database.maxFailoverLag 5`.",
         ),
         (
+            {"database": {"authorities": [1, 1]}},
+            "site:database.authorities is [1, 1]; allowed is one number, or two different ones"
+            " while the authority changes. Set it with"
+            " `pulumi config set --path site:database.authorities '[1]'`.",
+        ),
+        (
             {"database": 3},
             "site:database is 3; allowed is an object, whose fields are set one by one. Set it with"
             " `pulumi config set site:database …`.",
@@ -212,6 +218,11 @@ def test_instance_types_are_told_apart_by_architecture(
     machines = {"loadBalancers": types, "appServers": types, "database": types}
     assert parse(machines={"architecture": architecture}, **machines)
     assert instance_type in refusal(machines={"architecture": other}, **machines)[0]
+
+
+def test_a_list_may_be_set_in_one_word() -> None:
+    assert parse(database={"authorities": "[2, 1]"}).database.authorities == [2, 1]
+    assert "allowed is a list such as [1]" in refusal(database={"authorities": "two"})[0]
 
 
 def test_the_default_image_is_of_the_architecture() -> None:
