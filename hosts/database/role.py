@@ -9,7 +9,7 @@ from hosts.base.coordination import UnreachableError
 from hosts.base.lease import Lease
 from hosts.base.lease_table import DynamoTable
 from hosts.base.notify import tell_systemd
-from hosts.database import backup, certificate, peers, tunables, volume
+from hosts.database import backup, certificate, peers, rotation, tunables, volume
 from hosts.database.agent import Agent, times
 from hosts.database.backup.restore import bootstrap, restored
 from hosts.database.knowledge import Knowledge
@@ -19,6 +19,7 @@ from hosts.database.options import SETTINGS, Options
 from hosts.database.pair import member
 from hosts.database.peers import Peers
 from hosts.database.render import GUARD, device
+from hosts.database.rotation import Rotation
 from hosts.database.tunables import Tunables
 from hosts.database.upkeep import Upkeep
 
@@ -50,7 +51,10 @@ class Database:
             account: parameters.value(client, facts.parameter(f"database/{account}-password"))
             for account in ACCOUNTS
         }
-        authority = parameters.value(client, facts.parameter("database/certificate-authority"))
+        authority, trusted = (
+            parameters.value(client, facts.parameter(name))
+            for name in (rotation.SIGNING, rotation.TRUSTED)
+        )
         settings = tunables.fetch(client, facts.parameter(SETTINGS))
         tunables.write(settings)
         if not volume.MOUNT.is_mount():
@@ -58,8 +62,7 @@ class Database:
             services.run("systemctl", "disable", "--now", UNIT)
             volume.mount(device(options.volume))
         volume.initialise()
-        names = (f"{facts.name}.{facts.zone}", f"database.{facts.zone}", "localhost")
-        certificate.make(authority, names, (self._context.identity.address, "127.0.0.1"))
+        certificate.make(authority, self._names, self._addresses, trusted=trusted)
         services.systemctl("start", "--no-block", UNIT)
         services.systemctl("start", *GUARD)
         if options.ordinal == 1 and options.restore and not self._began():
@@ -93,6 +96,15 @@ class Database:
             self._agent.stop()
         services.systemctl("stop", *GUARD, UNIT)
         volume.unmount()
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        facts = self._context.facts
+        return f"{facts.name}.{facts.zone}", f"database.{facts.zone}", "localhost"
+
+    @property
+    def _addresses(self) -> tuple[str, ...]:
+        return self._context.identity.address, "127.0.0.1"
 
     def _began(self) -> bool:
         """Whether there has been a primary of this pair."""
@@ -130,8 +142,25 @@ class Database:
             "peers' server",
             lambda: peers.serve(agent.for_peers, agent.wake, known.failsafe.promise),
         )
-        client, name = aws.ssm(facts.region), facts.parameter(SETTINGS)
-        in_background("upkeep", Upkeep(known, client, name, device(options.volume)).run)
+        client = aws.ssm(facts.region)
+        passwords_and_certificate = Rotation(
+            client=client,
+            parameter=facts.parameter,
+            passwords=agent.passwords,
+            file=PASSWORDS,
+            leads=lambda: agent.is_primary,
+            primary=lambda: known.pair.address if known.pair else "",
+            names=self._names,
+            addresses=self._addresses,
+        )
+        upkeep = Upkeep(
+            known,
+            client,
+            facts.parameter(SETTINGS),
+            device(options.volume),
+            passwords_and_certificate,
+        )
+        in_background("upkeep", upkeep.run)
 
 
 def create(context: Context) -> Database:

@@ -5,15 +5,17 @@ client changes over when the new one works for it, and then the old one is disca
 certificate is exchanged in the running mysqld. The parameters of the stack say what is wanted.
 """
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hosts.base import parameters
 from hosts.database import accounts, certificate
 from hosts.database.certificate import AUTHORITY
-from hosts.database.mysql import Account, MySQLError, Session, remote
+from hosts.database.mysql import Account, MySQLError, Session, local, remote
 
 if TYPE_CHECKING:
     from types_boto3_ssm import SSMClient
@@ -24,6 +26,10 @@ Accepts = Callable[[Account], bool]
 
 OVERLAP = 900.0
 """Seconds for which an old password stays valid beside the new one."""
+SIGNING = "database/certificate-authority"
+TRUSTED = "database/certificate-authority-certificate"
+"""The stack's parameters: key and certificate of the authority that signs; and the certificates
+of all that are to be trusted, that one's first."""
 ACCESS_DENIED = 1045
 
 
@@ -160,3 +166,58 @@ def renew_certificate(
     pending.unlink()
     log.info("mysqld has %s", "a new certificate" if due else "other authorities to trust")
     return True
+
+
+@dataclass
+class Rotation:
+    """One machine's part in it. Each turn does what there is to do, and raises if it could not."""
+
+    client: "SSMClient"
+    parameter: Callable[[str], str]
+    """The full name of one of the stack's parameters."""
+    passwords: dict[str, str]
+    """Those in use, by account; changed in place."""
+    file: Path
+    """Where they are kept for an agent that starts anew."""
+    leads: Callable[[], bool]
+    """Whether this machine is the primary."""
+    primary: Callable[[], str]
+    """The primary's address, empty if none is known."""
+    names: Sequence[str]
+    """This machine's, for its certificate."""
+    addresses: Sequence[str]
+
+    def turn_passwords(self) -> None:
+        """Raises `MySQLError`."""
+        parameter = {user: self.parameter(f"database/{user}-password") for user in self.passwords}
+        wanted = wanted_passwords(self.client, parameter, self.passwords)
+        leads = self.leads()
+        if leads:
+            with local(30) as session:
+                if wanted != self.passwords:
+                    change_passwords(session, wanted)
+                discard_old_passwords(session)
+        if wanted == self.passwords:
+            return
+        address = "127.0.0.1" if leads else self.primary()
+        if not address:
+            return
+        adopted = adopt(self.passwords, wanted, accepted_at(address))
+        new = {user for user, password in adopted.items() if self.passwords[user] != password}
+        self.passwords.update(adopted)
+        parameters.write(json.dumps(self.passwords), self.file)
+        if "replication" in new and not leads:
+            with local(10) as session:
+                restart_receiving(session, Account("replication", adopted["replication"]))
+
+    def turn_certificate(self) -> None:
+        """Raises `MySQLError`, `ParameterError` or `CertificateError`."""
+        trusted = parameters.value(self.client, self.parameter(TRUSTED))
+        with local(10) as session:
+            renew_certificate(
+                session,
+                trusted,
+                lambda: parameters.value(self.client, self.parameter(SIGNING)),
+                names=self.names,
+                addresses=self.addresses,
+            )

@@ -1,13 +1,19 @@
-"""What changes seldom: settings, the size of the volume. Looked at every few seconds."""
+"""What changes seldom: settings, passwords, certificates, the size of the volume.
+
+Looked at every few seconds.
+"""
 
 import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from hosts.base.parameters import ParameterError
 from hosts.database import tunables, volume
+from hosts.database.certificate import CertificateError
 from hosts.database.knowledge import Knowledge
 from hosts.database.mysql import MySQLError, local
+from hosts.database.rotation import Rotation
 from hosts.database.volume import VolumeError
 
 if TYPE_CHECKING:
@@ -15,16 +21,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("database")
 
+FAILURES = (MySQLError, OSError, VolumeError, CertificateError, ParameterError)
+
 
 class Upkeep:
     """One machine's. A failure is said once, and the same is tried again at the next look."""
 
-    def __init__(self, known: Knowledge, ssm: "SSMClient", parameter: str, device: str) -> None:
+    def __init__(
+        self,
+        known: Knowledge,
+        ssm: "SSMClient",
+        parameter: str,
+        device: str,
+        rotation: Rotation,
+    ) -> None:
         """`parameter` is the name of the settings', `device` the volume's disk."""
         self._known = known
         self._ssm = ssm
         self._parameter = parameter
         self._device = device
+        self._rotation = rotation
         self._tuner = tunables.Tuner()
         self._said: dict[str, str] = {}
 
@@ -34,6 +50,8 @@ class Upkeep:
         while True:
             self._try("settings", self._tune)
             self._try("volume", self._grow)
+            self._try("passwords", self._rotation.turn_passwords)
+            self._try("certificate", self._rotation.turn_certificate)
             pause.wait(tunables.EVERY)
 
     def _tune(self) -> None:
@@ -50,7 +68,7 @@ class Upkeep:
         try:
             step()
             self._said.pop(what, None)
-        except (MySQLError, OSError, VolumeError) as error:
+        except FAILURES as error:
             if self._said.get(what) != str(error):
                 self._said[what] = str(error)
                 log.warning("%s: %s", what, error)

@@ -1,6 +1,8 @@
 """New passwords and certificates, on a real mysqld, with clients that go on working."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +203,76 @@ def test_an_authority_is_exchanged_with_no_moment_without_a_connection(tmp_path:
         "tried again": True,
         "restarted": new,
     }
+
+
+class Turn:
+    """One machine's rotation, with mysqld and the primary played."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, leads: bool) -> None:
+        self.accepted: set[str] = {"old-a", "old-r"}
+        self.statements: list[str] = []
+        self.asked_at: list[str] = []
+        self.ssm = Ssm({"/p/database/application-password": "old-a"})
+        self.ssm.values = {**self.ssm.values, "/p/database/replication-password": "old-r"}
+        monkeypatch.setattr(rotation, "local", self._local)
+        monkeypatch.setattr(rotation, "accepted_at", self._accepted_at)
+        ssm: Any = self.ssm
+        self.rotation = rotation.Rotation(
+            client=ssm,
+            parameter=lambda name: f"/p/{name}",
+            passwords={"application": "old-a", "replication": "old-r"},
+            file=folder / "passwords.json",
+            leads=lambda: leads,
+            primary=lambda: "10.0.0.7",
+            names=["database-1"],
+            addresses=["127.0.0.1"],
+        )
+
+    def wish(self, user: str, password: str) -> None:
+        self.ssm.values = {**self.ssm.values, f"/p/database/{user}-password": password}
+
+    @contextmanager
+    def _local(self, _: float) -> Generator["Turn"]:
+        yield self
+
+    def _accepted_at(self, address: str) -> rotation.Accepts:
+        self.asked_at.append(address)
+        return lambda account: account.password in self.accepted
+
+    def rows(self, statement: str, *_: object) -> list[Any]:
+        return [("ON",)] if "SERVICE_STATE" in statement else []
+
+    def run(self, statement: str, *values: object) -> None:
+        self.statements.append(" ".join(statement.split()[:3]))
+        if statement.startswith("ALTER USER"):
+            self.accepted.add(str(values[-1]))
+
+
+def test_the_primary_changes_the_password_and_uses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = Turn(tmp_path, monkeypatch, leads=True)
+    turn.rotation.turn_passwords()
+    assert turn.statements == []
+    turn.wish("replication", "new-r")
+    turn.rotation.turn_passwords()
+    assert turn.statements == ["ALTER USER %s@%s"]
+    assert turn.rotation.passwords == {"application": "old-a", "replication": "new-r"}
+    assert json.loads((tmp_path / "passwords.json").read_text()) == turn.rotation.passwords
+    turn.rotation.turn_passwords()
+    assert turn.statements == ["ALTER USER %s@%s"]
+
+
+def test_a_replica_replicates_with_the_new_password_once_the_primary_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = Turn(tmp_path, monkeypatch, leads=False)
+    turn.wish("replication", "new-r")
+    turn.rotation.turn_passwords()
+    assert turn.rotation.passwords["replication"] == "old-r"
+    assert turn.statements == []
+    turn.accepted.add("new-r")
+    turn.rotation.turn_passwords()
+    assert turn.rotation.passwords["replication"] == "new-r"
+    assert turn.statements == ["STOP REPLICA IO_THREAD", "START REPLICA IO_THREAD"]
+    assert {*turn.asked_at} == {"10.0.0.7"}
