@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import boto3
 from botocore.config import Config
 
+from hosts.database.pair import NAME
+
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_ssm import SSMClient
@@ -31,6 +33,8 @@ class Deployed:
     region: str
     table: str
     """The DynamoDB table `coordination`."""
+    line: str = NAME
+    """The record of the databases in it: another one once they were restored."""
 
     def dynamodb(self) -> "DynamoDBClient":
         """For the table."""
@@ -46,6 +50,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stack", help="the stack; without it the one that is selected")
     parser.add_argument("--table", help="its coordination table, where Pulumi's state is not")
     parser.add_argument("--region", help="and the AWS region of that")
+    parser.add_argument(
+        "--record",
+        default=NAME,
+        help="and, of a restored database, the output `line` of its backups",
+    )
 
 
 def find(asked: argparse.Namespace) -> Deployed:
@@ -55,7 +64,7 @@ def find(asked: argparse.Namespace) -> Deployed:
         DeployedError: there is no such stack, or it has not been deployed yet.
     """
     if asked.table and asked.region:
-        return Deployed(region=asked.region, table=asked.table)
+        return Deployed(region=asked.region, table=asked.table, line=asked.record)
     if asked.table or asked.region:
         msg = "--table and --region belong together: give both, or neither"
         raise DeployedError(msg)
@@ -67,7 +76,8 @@ def find(asked: argparse.Namespace) -> Deployed:
             f" {' and no '.join(missing)}: `pulumi up` makes them"
         )
         raise DeployedError(msg)
-    return Deployed(region=found["region"], table=found["table"])
+    line = found.get("backups", {}).get("line", NAME)
+    return Deployed(region=found["region"], table=found["table"], line=line)
 
 
 def outputs(stack: str | None) -> dict[str, Any]:

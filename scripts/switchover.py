@@ -114,6 +114,7 @@ class Operator:
     coordination: Coordination
     say: Callable[[str], None]
     ask: Callable[[str], str]
+    line: str = NAME
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     epoch: Callable[[], float] = time.time
@@ -140,7 +141,7 @@ class Operator:
             raise RefusedError(msg)
         expected = {"holder": seen.pair.holder, "generation": seen.pair.generation}
         request = {"switchover_to": target, "refused": None}
-        if self.table.write(NAME, expected, request) is None:
+        if self.table.write(self.line, expected, request) is None:
             msg = "the primary has just changed by itself: nothing was asked for; look again"
             raise RefusedError(msg)
         return self._follow(seen, target, "switchover_to", WITHIN)
@@ -164,13 +165,13 @@ class Operator:
             msg = "it was not confirmed: nothing was changed"
             raise RefusedError(msg)
         expected = {"generation": seen.record.generation, "counter": seen.record.counter}
-        if self.table.write(NAME, expected, {"force": to}) is None:
+        if self.table.write(self.line, expected, {"force": to}) is None:
             msg = f"{seen.primary} has just come back: nothing was forced"
             raise RefusedError(msg)
         return self._follow(seen, to, "force", FORCED_WITHIN)
 
     def _look(self) -> Databases:
-        record = self.table.read(NAME)
+        record = self.table.read(self.line)
         if record is None:
             msg = "the databases have not agreed on a primary yet: their first start is under way"
             raise RefusedError(msg)
@@ -187,7 +188,7 @@ class Operator:
             return False
         end = self.clock() + seen.record.lease + RENEWED_WITHIN
         while self.clock() < end:
-            record = self.table.read(NAME)
+            record = self.table.read(self.line)
             if record is None or record.generation != seen.record.generation:
                 return False
             if record.counter != seen.record.counter:
@@ -200,7 +201,7 @@ class Operator:
         began = self.clock()
         try:
             while self.clock() - began < within:
-                record = self.table.read(NAME)
+                record = self.table.read(self.line)
                 now = pair(record) if record else before.pair
                 passed = self.clock() - began
                 self._tell(now, passed)
@@ -226,9 +227,9 @@ class Operator:
             self.say(f"{passed:6.1f} s  {said}, generation {now.generation}")
 
     def _withdraw(self, before: Databases, target: str, request: str, why: str) -> Outcome:
-        withdrawn = self.table.write(NAME, {request: target}, {request: None})
+        withdrawn = self.table.write(self.line, {request: target}, {request: None})
         asked = "the request was withdrawn" if withdrawn else "the request had been taken up"
-        record = self.table.read(NAME)
+        record = self.table.read(self.line)
         holder = machine_of(record.holder) if record else before.primary
         return Outcome(holder == target, before.primary, holder, WITHIN, f"{why}: {asked}")
 
@@ -330,9 +331,8 @@ def main(arguments: list[str]) -> int:
     try:
         where = deployed.find(asked)
         client = where.dynamodb()
-        operator = Operator(
-            DynamoTable(client, where.table), Coordination(client, where.table), say, ask
-        )
+        table, coordination = DynamoTable(client, where.table), Coordination(client, where.table)
+        operator = Operator(table, coordination, say, ask, where.line)
         if asked.force:
             outcome = operator.force(asked.to)
         else:

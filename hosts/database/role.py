@@ -38,6 +38,7 @@ class Database:
         self._context = context
         self._options = Options(**context.options)
         self._agent: Agent | None = None
+        self._upkeep: Upkeep | None = None
 
     def start(self) -> None:
         """Volume, empty database, certificate, mysqld; then the agent takes over."""
@@ -78,10 +79,11 @@ class Database:
         agent = self._agent
         if agent is None:
             return Health("booting")
-        if agent.is_primary:
-            return Health("ready", "primary")
-        if agent.is_replica:
-            return Health("ready", "replica")
+        if agent.is_primary or agent.is_replica:
+            said = ["primary" if agent.is_primary else "replica"]
+            if self._upkeep and self._upkeep.trouble:
+                said.append(self._upkeep.trouble)
+            return Health("ready", "\n".join(said))
         unit = services.show(UNIT)
         if unit.active == "failed":
             return Health("failed", f"mysqld does not start\n{services.journal(UNIT, 30)}")
@@ -153,14 +155,14 @@ class Database:
             names=self._names,
             addresses=self._addresses,
         )
-        upkeep = Upkeep(
+        self._upkeep = Upkeep(
             known,
             client,
             facts.parameter(SETTINGS),
             device(options.volume),
             passwords_and_certificate,
         )
-        in_background("upkeep", upkeep.run)
+        in_background("upkeep", self._upkeep.run)
 
 
 def create(context: Context) -> Database:

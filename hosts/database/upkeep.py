@@ -54,6 +54,11 @@ class Upkeep:
             self._try("certificate", self._rotation.turn_certificate)
             pause.wait(tunables.EVERY)
 
+    @property
+    def trouble(self) -> str:
+        """What could not be done at the last look, a line for each."""
+        return "\n".join(f"{what}: {said}" for what, said in dict(self._said).items())
+
     def _tune(self) -> None:
         known = self._known
         known.tunables = tunables.fetch(self._ssm, self._parameter, known.tunables)
