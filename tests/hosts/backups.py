@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.config import Config
 from moto import mock_aws
 
 from hosts.database.backup import server, store
-from hosts.database.backup.catalog import Full
+from hosts.database.backup.catalog import Full, Verdict
 from hosts.database.backup.dump import dump
 from hosts.database.backup.restore import Restore, restore
 from hosts.database.backup.ship import Shipper
@@ -71,7 +72,7 @@ class World:
         assert verdict.good, verdict.detail
         return made
 
-    def verify(self, full: Full):  # noqa: ANN201
+    def verify(self, full: Full) -> Verdict:
         return verify(self.store, full, self.folder / "scratch", "database-2", self.said.append)
 
     def shipper(self, mysqld: Mysqld) -> Shipper:
@@ -114,6 +115,8 @@ def world(blank_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(blank_database.parent / "bin"), prepend=":")
     monkeypatch.setattr(server, "USER", "root")  # there is no user `mysql` here
+    soon = Config(retries={"mode": "standard", "total_max_attempts": 2})
+    monkeypatch.setattr(store, "_CONFIG", soon)
     with mock_aws():
         made = World(tmp_path / "w", blank_database, store.client(REGION), "backups")
         made.folder.mkdir()

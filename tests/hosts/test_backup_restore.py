@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+from hosts.database.backup import binlog
+from hosts.database.backup.binlog import LogError
 from hosts.database.backup.restore import RestoreError
 from tests.hosts.backups import World, blank_database, world
 
@@ -59,7 +61,9 @@ def test_a_point_before_every_backup_is_refused(world: World) -> None:
     primary = world.primary()
     before = pause()
     full = world.full(primary)
-    with pytest.raises(RestoreError, match="no full backup before .*: the oldest is of") as refusal:
+    with pytest.raises(
+        RestoreError, match=r"no full backup before .*: the oldest is of"
+    ) as refusal:
         world.restore(utc(before))
     assert utc(full.time)[:19] in str(refusal.value)
 
@@ -68,5 +72,56 @@ def test_a_point_after_what_was_shipped_is_refused(world: World) -> None:
     primary = world.primary()
     world.full(primary)
     world.ship(primary)
-    with pytest.raises(RestoreError, match="shipped reach to .*, which is before"):
+    with pytest.raises(RestoreError, match=r"shipped reach to .*, which is before"):
         world.restore(utc(time.time() + 60))
+
+
+def test_an_interrupted_restore_is_begun_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primary = world.primary()
+    primary.run("INSERT INTO site.entries (what) VALUES ('one')")
+    world.full(primary)
+    primary.run("INSERT INTO site.entries (what) VALUES ('two')")
+    world.ship(primary)
+    target = world.server()
+
+    def fail(*_: object) -> None:
+        raise LogError("the machine lost its power")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(binlog, "replay", fail)
+        with pytest.raises(RestoreError, match="the machine lost its power"):
+            world.restore(primary.gtids(), target)
+    assert target.rows(ENTRIES) == [("one",)], "it was in the middle of it"
+    assert target.rows("SELECT @@super_read_only") == [(1,)]
+    with pytest.raises(RestoreError, match="there is a database already"):
+        world.restore(primary.gtids(), target, name="another")
+    world.restore(primary.gtids(), target)
+    assert target.rows(ENTRIES) == [("one",), ("two",)]
+    assert target.gtids() == primary.gtids()
+    # Once it was done it is not done again, whatever was written since.
+    target.run("SET GLOBAL super_read_only = OFF", "DELETE FROM site.entries")
+    world.restore(primary.gtids(), target)
+    assert target.rows(ENTRIES) == []
+
+
+def test_a_replica_of_what_was_restored_gets_what_came_after_the_backup(world: World) -> None:
+    primary = world.primary()
+    world.full(primary)
+    primary.run("INSERT INTO site.entries (what) VALUES ('after it')")
+    world.ship(primary)
+    restored = world.restore(primary.gtids())
+    assert restored.rows("SELECT @@GLOBAL.gtid_purged")[0][0] != restored.gtids()
+
+
+def test_events_run_again(world: World) -> None:
+    primary = world.primary()
+    primary.run("CREATE EVENT site.e ON SCHEDULE EVERY 1 DAY DO DELETE FROM site.entries")
+    replica = world.replica_of(primary)
+    world.full(replica)
+    world.ship(replica)
+    restored = world.restore(primary.gtids())
+    listed = "SELECT event_name, status FROM information_schema.events"
+    assert restored.rows(listed) == primary.rows(listed) == [("e", "ENABLED")]
+    assert restored.gtids() == primary.gtids()

@@ -346,7 +346,7 @@ def plan(target: Target, fulls: Sequence[Full], known: Sequence[Log]) -> Plan:
         _check_transactions(target.gtids, chosen, covered, known)
         return Plan(target, chosen, tuple(_until(target.gtids, chosen, used)))
     assert target.time is not None  # noqa: S101 one of the two is
-    _check_time(target.time, chosen, used, covered, known)
+    _check_time(target.time, chosen, covered, known)
     needed = [log for log in used if log.first is None or log.first < target.time]
     return Plan(target, chosen, tuple(needed))
 
@@ -378,23 +378,16 @@ def _check_transactions(wanted: Gtids, full: Full, covered: Gtids, known: Iterab
         raise PlanError(f"the transactions {missing} are in no backup and in no binary log")
 
 
-def _check_time(
-    time: float, full: Full, used: Sequence[Log], covered: Gtids, known: Iterable[Log]
-) -> None:
+def _check_time(time: float, full: Full, covered: Gtids, known: Sequence[Log]) -> None:
     left = [log for log in known if not log.executed <= covered]
     if any(log.first is None or log.first < time for log in left):
         raise PlanError(_gap(full, covered, known))
-    reached = max((log.as_of for log in (*used, *_current(full, known))), default=full.time)
+    reached = max((full.time, *(log.as_of for log in known if log.executed <= covered)))
     if reached < time:
         raise PlanError(
             f"the binary logs that were shipped reach to {moment(reached)}, which is before"
             f" {moment(time)}"
         )
-
-
-def _current(full: Full, known: Iterable[Log]) -> Iterable[Log]:
-    """Logs that had nothing new since the backup, and say so."""
-    return (log for log in known if log.executed <= full.gtids)
 
 
 def _gap(full: Full, covered: Gtids, known: Iterable[Log]) -> str:

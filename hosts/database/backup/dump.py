@@ -24,7 +24,7 @@ LOCK = 2
 """Seconds to wait for statements that are under way: others wait meanwhile."""
 SILENT = 3
 """Seconds of silence after which mysqld ends the session that holds the lock."""
-OPENED = 20.0
+OPENED = 5.0
 """Seconds within which mysqldump has to have its snapshot."""
 ACCOUNTS_OF_MYSQL = ("mysql.infoschema", "mysql.session", "mysql.sys", "root")
 
@@ -114,13 +114,16 @@ def _mysqldump(socket: Path, schemas: list[str]) -> list[str]:
 
 
 def _await_snapshot(session: Session, program: Program) -> None:
-    """Waits until mysqldump reads. Its transaction is there from the moment of its snapshot."""
+    """Waits until mysqldump has its snapshot: then it gives up the lock that it had itself."""
     deadline = time.monotonic() + OPENED
     while time.monotonic() < deadline:
         opened = session.rows(
-            "SELECT 1 FROM information_schema.innodb_trx WHERE trx_mysql_thread_id IN"
-            " (SELECT processlist_id FROM performance_schema.session_connect_attrs"
-            "  WHERE attr_name = '_pid' AND attr_value = %s)",
+            "SELECT 1 FROM performance_schema.session_connect_attrs"
+            " JOIN performance_schema.threads USING (processlist_id)"
+            " JOIN performance_schema.events_statements_summary_by_thread_by_event_name"
+            "  USING (thread_id)"
+            " WHERE attr_name = '_pid' AND attr_value = %s"
+            " AND event_name = 'statement/sql/unlock_tables' AND count_star > 0",
             str(program.process.pid),
         )
         if opened:
