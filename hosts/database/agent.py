@@ -7,6 +7,7 @@ is late, so that this program may be restarted at any time.
 import logging
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from hosts.base.lease import Times, UnreachableError, boottime
@@ -102,6 +103,11 @@ class Agent:
         self._stopped.set()
         with self._turn:
             published.publish(Published(status={"action": "stopped"}))
+
+    @property
+    def between_turns(self) -> AbstractContextManager[object]:
+        """In it the loop takes no step."""
+        return self._turn
 
     @property
     def _urgent(self) -> bool:

@@ -150,6 +150,7 @@ class Database:
             parameter=facts.parameter,
             passwords=agent.passwords,
             file=PASSWORDS,
+            between_turns=agent.between_turns,
             leads=lambda: agent.is_primary,
             primary=lambda: known.pair.address if known.pair else "",
             names=self._names,

@@ -8,6 +8,7 @@ certificate is exchanged in the running mysqld. The parameters of the stack say 
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +104,7 @@ def restart_receiving(session: Session, account: Account) -> None:
     """On a replica whose password has changed: connects to the primary with the new one.
 
     Without it the next connection, whenever that is, would be tried with the old one. Commits
-    that wait for this replica wait for some milliseconds more.
+    that wait for this replica wait for some milliseconds more. Not while it takes over.
     """
     rows = session.rows(
         "SELECT SERVICE_STATE FROM performance_schema.replication_connection_status"
@@ -179,6 +180,9 @@ class Rotation:
     """Those in use, by account; changed in place."""
     file: Path
     """Where they are kept for an agent that starts anew."""
+    between_turns: AbstractContextManager[object]
+    """In it the agent takes no step: receiving must not start again in the middle of a take-over,
+    or a former primary could have a write acknowledged that the new one has not."""
     leads: Callable[[], bool]
     """Whether this machine is the primary."""
     primary: Callable[[], str]
@@ -207,7 +211,7 @@ class Rotation:
         self.passwords.update(adopted)
         parameters.write(json.dumps(self.passwords), self.file)
         if "replication" in new and not leads:
-            with local(10) as session:
+            with self.between_turns, local(3) as session:
                 restart_receiving(session, Account("replication", adopted["replication"]))
 
     def turn_certificate(self) -> None:

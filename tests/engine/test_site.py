@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from scripts.rotate import Rotation
 from tests.engine.conftest import Cloud
 from tests.engine.harness import Outcome, Workspace, copy_project
 from tests.engine.machines import Machines
@@ -256,6 +257,10 @@ SETTINGS: dict[str, dict[str, str]] = {
     "database.maxFailoverLag=3": FOLLOWED,
     "database.bufferPool=65": FOLLOWED,
     "database.maxConnections=120": FOLLOWED,
+    "database.authorities=[1, 2]": {
+        "Command certificate-authority-2": "create",
+        "Parameter certificate-authority-certificate": "update",
+    },
     "database.replicas=2": {
         "Volume database-3": "create",
         "Instance database-3": "create",
@@ -350,6 +355,33 @@ def test_a_machine_terminated_behind_pulumis_back_is_found_and_made_anew(site: S
     }
     assert len(site.instances()) == MACHINES["lab"]
     assert site.workspace.must(site.workspace.refresh()).changes == {}
+
+
+@pytest.mark.parametrize("site", ["lab", "prod"], indirect=True)
+def test_a_password_is_exchanged_and_nothing_else(site: Site) -> None:
+    def value() -> str:
+        name = f"/site/{site.stack}/database/application-password"
+        ssm = site.cloud.client("ssm")
+        return ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
+
+    before, outcomes = value(), list[Outcome]()
+
+    def pulumi(*arguments: str) -> str:
+        return site.workspace.pulumi(*arguments).stdout
+
+    def up(arguments: list[str]) -> int:
+        assert arguments[:3] == ["up", "--yes", "--skip-preview"]
+        outcomes.append(site.workspace.up(*arguments[3:]))
+        return outcomes[-1].exit_code
+
+    nobody: Any = None
+    Rotation(site.stack, nobody, lambda _: None, pulumi, up).password("application")
+    assert outcomes[0].changes == {
+        "Command application-password": "replace",
+        "Parameter application-password": "update",
+    }
+    assert value() != before
+    assert site.workspace.must(site.workspace.preview()).changes == {}
 
 
 @ONLY_PROD

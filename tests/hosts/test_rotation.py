@@ -222,6 +222,7 @@ class Turn:
             parameter=lambda name: f"/p/{name}",
             passwords={"application": "old-a", "replication": "old-r"},
             file=folder / "passwords.json",
+            between_turns=self._between_turns(),
             leads=lambda: leads,
             primary=lambda: "10.0.0.7",
             names=["database-1"],
@@ -230,6 +231,12 @@ class Turn:
 
     def wish(self, user: str, password: str) -> None:
         self.ssm.values = {**self.ssm.values, f"/p/database/{user}-password": password}
+
+    @contextmanager
+    def _between_turns(self) -> Generator[None]:
+        self.statements.append("the agent waits")
+        yield
+        self.statements.append("the agent goes on")
 
     @contextmanager
     def _local(self, _: float) -> Generator["Turn"]:
@@ -274,5 +281,10 @@ def test_a_replica_replicates_with_the_new_password_once_the_primary_takes_it(
     turn.accepted.add("new-r")
     turn.rotation.turn_passwords()
     assert turn.rotation.passwords["replication"] == "new-r"
-    assert turn.statements == ["STOP REPLICA IO_THREAD", "START REPLICA IO_THREAD"]
+    assert turn.statements == [
+        "the agent waits",
+        "STOP REPLICA IO_THREAD",
+        "START REPLICA IO_THREAD",
+        "the agent goes on",
+    ]
     assert {*turn.asked_at} == {"10.0.0.7"}
