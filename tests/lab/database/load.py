@@ -57,7 +57,7 @@ def load(
     server: str = "app-server-1",
     writers: int = 4,
     readers: int = 2,
-    pause: float = 0.03,
+    pause: float = 0.05,
     read_pause: float = 0.1,
 ) -> Generator[Load]:
     """Write and read on one application server for as long as the block lasts.
