@@ -1,8 +1,8 @@
-"""site-database-guard.service: answers for this machine's database, and closes it in time.
+"""The guard: answers for this machine's database, and closes it in time.
 
 It says on port 8008 what the agent last published, and fences mysqld when the lease's deadline
 passes: it needs no agent for either, so the agent may be restarted, or be dead or frozen. systemd
-keeps its sockets, so it may itself be restarted: whoever asks meanwhile waits.
+keeps its sockets, so it may itself be restarted (`hosts.database.keeper`): whoever asks waits.
 
 GET /primary, /replica and /readable are answered with 200 or 503, /status with JSON. With `wait`
 (milliseconds) the answer is kept back while it is what the asker believes: `is` (1 or 0), or that
@@ -10,33 +10,30 @@ a server is down by HAProxy's X-Haproxy-Server-State. So it hears of a change at
 agent checks send a line, ``primary 200``, and are answered ``up`` or ``down``, when that changes;
 while HAProxy believes a server up, they wait, and its other checks are answered at once: if this
 program ends while a check waits, HAProxy takes no notice.
-
-It imports little: it is to be there in no time.
 """
 
 import contextlib
 import json
-import os
 import selectors
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import Protocol
 
 from hosts.base.lease import boottime
-from hosts.base.notify import tell_systemd
 from hosts.database import published
-from hosts.database.published import FOLDER, Published
+from hosts.database.published import FOLDER, Fenced, Published
 
 PORT = 8008
-TICK = 0.25
+TICK = 0.1
 """Seconds between two signs of life."""
 WATCH = 0.05
 """The same while writes are open: a machine that slept counts on it to hear that time passed."""
+REREAD = 0.25
+"""Seconds between two looks at what is published: a datagram may have been lost."""
 LOOK = 0.25
 """Seconds between two looks whether a mysqld that was closed is still so."""
 AGAIN = 0.02
@@ -50,9 +47,20 @@ REQUEST = 5.0
 BYTES = 8192
 ASKERS = 4000
 """Open connections."""
-FIRST_FD = 3
 
 Paths = dict[str, bool]
+
+
+class Fence(Protocol):
+    """`hosts.database.fence`."""
+
+    def fence(self, why: str, *, folder: Path) -> Fenced:
+        """Closes mysqld."""
+        ...
+
+    def writable(self) -> bool:
+        """Whether it is open."""
+        ...
 
 
 @dataclass(eq=False)
@@ -77,10 +85,11 @@ class Guard:
         self,
         listener: socket.socket,
         hearing: socket.socket,
+        fence: Fence,
+        alive: Callable[[], None],
         folder: Path = FOLDER,
-        fence: Callable[[], ModuleType] | None = None,
     ) -> None:
-        """`listener` hears the askers, `hearing` the agent. `fence` finds that module."""
+        """`listener` hears the askers, `hearing` the agent; `alive` is called all the time."""
         self._listener = listener
         self._hearing = hearing
         self._folder = folder
@@ -91,7 +100,8 @@ class Guard:
         self._selector = selectors.DefaultSelector()
         self._askers: dict[Asker, None] = {}
         self._first_end = float("inf")
-        self._fence = fence or _fence
+        self._fence = fence
+        self._alive = alive
         self._due = threading.Event()
         self._ended = False
         for sock in (listener, hearing):
@@ -102,15 +112,13 @@ class Guard:
         """Returns only when it was told to `end`."""
         self._read()
         self._judge()
-        tell_systemd("READY=1")
         threading.Thread(target=self._keep_closed, name="fence", daemon=True).start()
-        alive_at = float("-inf")
+        read_at = time.monotonic()
         while not self._ended:
+            self._alive()
             self.step()
-            if time.monotonic() - alive_at >= TICK:
-                alive_at = time.monotonic()
-                tell_systemd("WATCHDOG=1")
-                # A datagram may have been lost; the file is what counts.
+            if time.monotonic() - read_at >= REREAD:
+                read_at = time.monotonic()
                 self._read()
         for asker in [*self._askers]:
             self._drop(asker)
@@ -183,11 +191,6 @@ class Guard:
 
     def _keep_closed(self) -> None:
         """Fences when it is due, and again if mysqld is found open."""
-        try:
-            fence = self._fence()
-        except BaseException as error:  # noqa: BLE001 whatever it was: systemd starts it anew
-            _say(f"it cannot fence: {error!r}")
-            os._exit(1)
         while True:
             self._due.wait()
             closed = False
@@ -195,10 +198,10 @@ class Guard:
                 try:
                     if not closed:
                         _say("the deadline has passed: closing mysqld")
-                        done = fence.fence("the deadline has passed", folder=self._folder)
+                        done = self._fence.fence("the deadline has passed", folder=self._folder)
                         _say(f"closed: {done}")
                         closed = True
-                    elif fence.writable():
+                    elif self._fence.writable():
                         closed = False
                         continue
                 except Exception as error:  # noqa: BLE001 it goes on until it is done
@@ -346,31 +349,5 @@ def _number(text: str) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def _fence() -> ModuleType:
-    # Not at the start, which is to be quick; and not when it is needed, which is to be quicker.
-    from hosts.database import fence  # noqa: PLC0415
-
-    return fence
-
-
 def _say(text: str) -> None:
     print(f"guard: {text.rstrip()}", flush=True)
-
-
-def sockets() -> tuple[socket.socket, socket.socket]:
-    """The two that systemd opened for this process: askers, agent."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        sys.exit("guard: it is started by systemd, with its sockets")
-    found = [socket.socket(fileno=FIRST_FD + number) for number in range(2)]
-    (listener,) = (sock for sock in found if sock.type == socket.SOCK_STREAM)
-    (hearing,) = (sock for sock in found if sock.type == socket.SOCK_DGRAM)
-    return listener, hearing
-
-
-def main() -> None:
-    """Runs until it is ended."""
-    Guard(*sockets()).run()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,9 @@
 """The agent: starts a role, says how it is, drains it, and outlives DynamoDB being away."""
 
+import socket
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -225,3 +228,70 @@ def test_a_machine_whose_item_is_gone_says_nothing_more(
     before = list(table.said)
     assert not agent.step()
     assert table.said == before
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[[], list[str]]]:
+    """What systemd was told since this was last asked."""
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as systemd:
+        systemd.bind(path)
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        monkeypatch.setenv("WATCHDOG_USEC", "8000000")
+
+        def ask() -> list[str]:
+            heard: list[str] = []
+            while True:
+                try:
+                    heard += systemd.recv(4096).decode().split()
+                except BlockingIOError:
+                    return heard
+
+        yield ask
+
+
+def test_systemds_watchdog_is_patient_while_a_role_starts_or_drains_and_only_then(
+    table: FakeCoordination, clock: Clock, told: Callable[[], list[str]]
+) -> None:
+    role = FakeRole(start_errors=[RuntimeError("no")], drain_error=RuntimeError("no"))
+    agent = make(table, role, clock)
+    agent.step()
+    patient = f"WATCHDOG_USEC={agent_module.LENGTH * 1e6:.0f}"
+    assert told() == [patient, "WATCHDOG_USEC=8000000", "WATCHDOG=1"]
+    agent.step()
+    assert told() == []
+    table.order = "drain"
+    agent.step()
+    assert told() == [patient, "WATCHDOG_USEC=8000000", "WATCHDOG=1"]
+
+
+def test_the_agent_lives_as_long_as_its_loop_and_drained_it_waits(
+    monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]]
+) -> None:
+    class Ended(BaseException):
+        pass
+
+    class Steps(Agent):
+        left = 3
+
+        def step(self) -> bool:
+            self.left -= 1
+            return self.left > 0
+
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 5:
+            raise Ended
+
+    monkeypatch.setattr(agent_module, "Agent", Steps)
+    monkeypatch.setattr(agent_module.time, "sleep", sleep)
+    options: dict[str, str] = {}
+    monkeypatch.setattr(agent_module, "load", lambda: (values.facts("app-server"), options))
+    monkeypatch.setattr(agent_module, "identity", lambda: Identity("i-1", "10.0.0.5"))
+    monkeypatch.setattr(agent_module.aws, "dynamodb", lambda _region: None)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(agent_module, "create", lambda _context: FakeRole())  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    with pytest.raises(Ended):
+        agent_module.main()
+    assert told() == ["READY=1", *["WATCHDOG=1"] * 5]

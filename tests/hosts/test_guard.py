@@ -9,7 +9,6 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,7 +34,7 @@ class Database:
     failures: int = 0
     lasts: float = 0.0
 
-    def fence(self, why: str, folder: Path) -> Fenced:
+    def fence(self, why: str, *, folder: Path) -> Fenced:
         assert folder == self.folder
         began = boottime()
         self.fences.append(began)
@@ -96,8 +95,7 @@ def running(folder: Path, database: Database) -> Generator[Site]:
     listener = socket.create_server(("127.0.0.1", 0))
     hearing = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     hearing.bind(str(folder / "guard.sock"))
-    module: Any = SimpleNamespace(fence=database.fence, writable=database.writable)
-    guard = Guard(listener, hearing, folder, lambda: module)
+    guard = Guard(listener, hearing, database, lambda: None, folder)
     thread = threading.Thread(target=guard.run, daemon=True)
     thread.start()
     try:
@@ -408,12 +406,16 @@ def test_a_haproxy_that_starts_or_is_reloaded_takes_writes_soon(seen: dict[str, 
     assert max(seen["reload, longest gap"]) < 1000
 
 
-def test_a_guard_that_is_killed_cuts_no_session(seen: dict[str, Any]) -> None:
+def test_no_session_is_cut_when_one_of_the_guards_processes_is_killed_or_frozen(
+    seen: dict[str, Any],
+) -> None:
     assert not seen["said of that"]
     assert seen["session lives after that"] is True
-    assert median(seen["guard killed, answers after"]) < 400
+    assert median(seen["guard killed or frozen, answers after"]) < 100
 
 
-def test_writes_end_where_the_guard_is_frozen_or_the_machine_silent(seen: dict[str, Any]) -> None:
+def test_writes_end_where_the_whole_guard_is_frozen_or_the_machine_silent(
+    seen: dict[str, Any],
+) -> None:
     assert 200 < median(seen["guard frozen"]) < 650
     assert 200 < median(seen["machine silent"]) < 550

@@ -220,6 +220,13 @@ def test_systemd_accepts_the_other_units(unit: str, file: str, folder: Path) -> 
     verify(folder, unit, Path(file).read_text())
 
 
+def test_systemd_accepts_the_guards_units() -> None:
+    units = {Path("hosts/database") / name: name for name in database_files.GUARD}
+    binds = {path: f"/etc/systemd/system/{name}" for path, name in units.items()}
+    done = image.run(["systemd-analyze", "verify", "--man=no", *units.values()], binds)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
 def test_systemd_accepts_the_mount_of_the_volume(folder: Path) -> None:
     verify(folder, "var-lib-mysql.mount", database_files.mount_unit(values.database_options()))
 

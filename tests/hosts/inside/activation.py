@@ -14,8 +14,9 @@ class Activation:
     """The guard of this machine, always running."""
 
     def __init__(
-        self, folder: Path, port: int = 8008, module: str = "hosts.database.guard"
+        self, folder: Path, port: int = 8008, module: str = "hosts.database.keeper"
     ) -> None:
+        self._folder = folder
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(("0.0.0.0", port))  # noqa: S104 in a name space of its own
@@ -42,7 +43,12 @@ class Activation:
             os.waitpid(self.pid, 0)
             time.sleep(AGAIN)
 
+    @property
+    def child(self) -> int:
+        """The process that answers; `pid` keeps it."""
+        return int((self._folder / "guard.lock").read_text())
+
     def seconds(self) -> float:
-        """Processor time that the guard of now has taken."""
-        words = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        """Processor time that the child has taken."""
+        words = Path(f"/proc/{self.child}/stat").read_text().rpartition(")")[2].split()
         return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")

@@ -172,20 +172,21 @@ def idle(found: Found, guard: Activation) -> None:
 
 
 def kill(found: Found, guard: Activation, haproxy: HAProxy) -> None:
-    """The guard, again and again, under a session."""
+    """Each of the guard's processes, again and again, under a session; or it stands still."""
     _, sock = until_open()
     answers: list[float] = []
     lines = len(haproxy.log().splitlines())
-    for _ in range(RUNS):
-        time.sleep(chance.uniform(0.2, 0.5))
-        os.kill(guard.pid, signal.SIGKILL)
+    for number in range(RUNS):
+        time.sleep(chance.uniform(0.6, 0.9))
+        victim = guard.pid if number % 2 else guard.child
+        os.kill(victim, signal.SIGSTOP if number % 4 == 0 else signal.SIGKILL)
         began = time.monotonic()
         with socket.create_connection((DATABASE, 8008)) as asker:
             asker.send(b"GET /primary HTTP/1.1\r\n\r\n")
             assert asker.recv(64).startswith(b"HTTP/1.1 200")
         answers.append(time.monotonic() - began)
     time.sleep(0.6)
-    found["guard killed, answers after"] = in_milliseconds(answers)
+    found["guard killed or frozen, answers after"] = in_milliseconds(answers)
     said = haproxy.log().splitlines()[lines:]
     found["said of that"] = [line for line in said if "is DOWN" in line]
     sock.settimeout(2)
@@ -213,9 +214,12 @@ def silence(found: Found, guard: Activation) -> None:
     for _ in range(FEW):
         _, sock = until_open()
         time.sleep(chance.uniform(0.3, 0.8))
-        os.kill(guard.pid, signal.SIGSTOP)
+        both = guard.pid, guard.child
+        for pid in both:
+            os.kill(pid, signal.SIGSTOP)
         frozen.append(until_cut(sock))
-        os.kill(guard.pid, signal.SIGCONT)
+        for pid in both:
+            os.kill(pid, signal.SIGCONT)
     run("nft", "add table ip t")
     run("nft", "add chain ip t c { type filter hook input priority 0; }")
     for _ in range(FEW):
