@@ -6,6 +6,7 @@ is late, so that this program may be restarted at any time.
 
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -14,10 +15,10 @@ from hosts.base.lease import Times, UnreachableError, boottime
 from hosts.base.services import ServiceError
 from hosts.database import fence, lead, process, published, rejoin, replica
 from hosts.database.decide import Action, Decision, Situation, decide
-from hosts.database.knowledge import RENEW, Knowledge
+from hosts.database.knowledge import Knowledge, fenced_since
 from hosts.database.lead import Steps
 from hosts.database.mysql import MySQLError
-from hosts.database.pair import Pair
+from hosts.database.pair import Pair, pair
 from hosts.database.published import Published
 from hosts.database.replica import ActionError
 
@@ -47,8 +48,6 @@ FAILURES = (
     fence.BusyError,
     fence.FenceError,
 )
-FENCING = 10.0
-"""Seconds after which a fence that did not end was interrupted."""
 
 
 class Agent:
@@ -73,6 +72,7 @@ class Agent:
         self._read_at = float("-inf")
         self._opened_at = published.read().opened_at
         self._door_closed = False
+        self._copying = False
         self._now = Situation(known.me)
         self._decision = Decision(Action.NOTHING)
         self._said: tuple[object, ...] = ()
@@ -112,12 +112,12 @@ class Agent:
     @property
     def _urgent(self) -> bool:
         mysqld = self.known.seen.mysqld
-        return bool(mysqld and mysqld.waiting) or self.known.vacant_since is not None
+        return bool(mysqld and mysqld.waiting) or self.known.patience < LOOP
 
     def step(self) -> None:
         """One turn."""
         known = self.known
-        if boottime() - self._read_at >= RENEW:
+        if boottime() - self._read_at >= known.patience:
             self._read_at = boottime()
             known.lease.times = times(known.tunables.lease)
             known.look_at_record()
@@ -130,7 +130,7 @@ class Agent:
         self._decision = decide(self._now)
         self._publish()
         self._log()
-        if not _fenced_since(began):
+        if not fenced_since(began):
             self._act(self._decision)
 
     # ---- act
@@ -258,6 +258,25 @@ class Agent:
             raise
 
     def _copy(self, address: str) -> None:
+        # From now on the primary does not call this machine in sync; and whatever it wrote
+        # before it knew is in the record after a lease time.
+        self._copying = True
+        try:
+            replica.stop()
+            time.sleep(self.known.lease.length)
+            record = self.known.lease.refresh()
+            now = record and pair(record)
+            if now is None or now.released or now.holder == self.known.me:
+                message = "there is no primary to copy from"
+                raise ActionError(message)
+            if self.known.me in now.in_sync or now.joining == self.known.me:
+                message = "this machine is in sync"
+                raise ActionError(message)
+            self._copy_from(address)
+        finally:
+            self._copying = False
+
+    def _copy_from(self, address: str) -> None:
         view = self.known.primary.view
         if view and view.missing:
             rejoin.keep_aside(view.missing)
@@ -365,12 +384,13 @@ class Agent:
         """What the other agents ask for: the fields of `peers.Peer`."""
         seen = self.known.seen
         mysqld = seen.mysqld
+        running = bool(mysqld and mysqld.receiving == "ON" and mysqld.applying)
         return {
             "member": self.known.me,
             "executed": seen.executed,
             "received": seen.received,
             "source": mysqld.source if mysqld else "",
-            "running": bool(mysqld and mysqld.receiving == "ON" and mysqld.applying),
+            "running": running and not self._copying,
             "acknowledging": bool(mysqld and mysqld.acknowledging),
             "full": self._now.full,
             "draining": self.draining,
@@ -401,14 +421,6 @@ class Agent:
         refused = self._decision.why if self._decision.action is Action.REFUSE else ""
         said = [refused, self._failure, seen.trouble, seen.receive_error, seen.apply_error]
         return "\n".join(dict.fromkeys(text for text in said if text))
-
-
-def _fenced_since(at: float) -> bool:
-    """What was seen while a fence was under way is worth nothing."""
-    last = published.fenced()
-    if last is None:
-        return False
-    return boottime() - last.began < FENCING if last.ended is None else last.ended >= at
 
 
 def times(lease: float) -> Times:

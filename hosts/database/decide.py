@@ -134,7 +134,7 @@ class Situation:
     draining: bool = False
     primary: Primary | None = None
     alone: bool = False
-    """Transactions of ours were missing on the primary on several looks in a row."""
+    """The same transactions of ours were missing on the primary on several looks in a row."""
     cannot_apply: bool = False
     """Applying what was received failed, and did so again from a fresh start."""
     lost: frozenset[str] = frozenset()
@@ -223,9 +223,9 @@ def _tend(now: Situation, pair: Pair, mysqld: Mysqld, others: frozenset[str]) ->
     if now.mode == "asynchronous":
         return Decision(Action.RELAX) if mysqld.waits_for else NOTHING
     if pair.joining:
-        if now.arrived:
-            return Decision(Action.ADMIT, pair.joining)
-        return Decision(Action.UNINVITE, pair.joining) if now.overdue else NOTHING
+        if now.overdue:
+            return Decision(Action.UNINVITE, pair.joining)
+        return Decision(Action.ADMIT, pair.joining) if now.arrived else NOTHING
     if mysqld.waits_for > len(others):
         return Decision(Action.RELAX)
     if now.candidate and not now.draining:
@@ -324,13 +324,17 @@ def _follow(now: Situation, mysqld: Mysqld) -> Decision:
     in_sync = now.me in pair.in_sync
     if now.cannot_apply:
         return Decision(Action.LEAVE) if in_sync else Decision(Action.COPY, why="it cannot apply")
+    if now.alone and not in_sync and pair.joining != now.me:
+        return Decision(Action.COPY, why="transactions here were never acknowledged")
     if running and mysqld.source == primary.address:
         wanted = in_sync or pair.joining == now.me
         if wanted != mysqld.acknowledging:
             return Decision(Action.ACKNOWLEDGE if wanted else Action.KEEP_QUIET)
         return NOTHING
     if not primary.contains_ours:
-        return _alone(now, in_sync=in_sync)
+        if in_sync:
+            return Decision(Action.REFUSE, why="in sync, and yet with transactions of its own")
+        return Decision(Action.NOTHING, why="transactions here are not on the primary yet")
     if mysqld.empty or not primary.has_what_we_lack:
         if in_sync:
             return Decision(Action.REFUSE, why="in sync, and yet without the primary's data")
@@ -338,12 +342,3 @@ def _follow(now: Situation, mysqld: Mysqld) -> Decision:
     if mysqld.source == primary.address and not running:
         return Decision(Action.RESUME)
     return Decision(Action.FOLLOW)
-
-
-def _alone(now: Situation, *, in_sync: bool) -> Decision:
-    """Transactions are here that the primary has not."""
-    if in_sync:
-        return Decision(Action.REFUSE, why="in sync, and yet with transactions of its own")
-    if not now.alone:
-        return Decision(Action.NOTHING, why="transactions here are not on the primary yet")
-    return Decision(Action.COPY, why="transactions here were never acknowledged")

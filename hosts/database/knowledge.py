@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from hosts.base import services
 from hosts.base.lease import Lease, UnreachableError, boottime
-from hosts.database import process, volume
+from hosts.database import process, published, volume
 from hosts.database.accounts import PURPOSES
 from hosts.database.backup.gtids import Gtids
 from hosts.database.decide import Situation
@@ -21,7 +21,12 @@ from hosts.database.watch import Failsafe, LostReplicas, Room
 log = logging.getLogger("database")
 
 RENEW = 0.5
-"""Seconds between two renewals of the lease, or looks at it."""
+"""Seconds between two renewals of the lease."""
+LOOK = 0.25
+"""Seconds between two looks at a lease of another machine."""
+LOOK_HARD = 0.05
+"""The same when a renewal is overdue: the lease may be taken the moment it ends."""
+OVERDUE = 2.5 * RENEW
 A_MOMENT = 1.0
 """Seconds: a replica that has what the primary had then has nearly caught up."""
 BROKEN = 3
@@ -30,6 +35,8 @@ CANNOT_APPLY = 3
 """Times in a row that applying failed after which a copy of the primary is the better start."""
 GRACE = 5.0
 """Seconds for which a machine that gave the lease up lets others come first."""
+FENCING = 10.0
+"""Seconds after which a fence that did not end was interrupted."""
 JOINING = 3.0
 """Seconds that a replica has to acknowledge, once it was invited."""
 
@@ -124,6 +131,8 @@ class Knowledge:
         """All of it."""
         seen, deeds, tunables, now = self.seen, self.deeds, self.tunables, boottime()
         mysqld, view = seen.mysqld, self.primary.view
+        if view and fenced_since(view.at):
+            view = None
         unit = services.show(UNIT) if mysqld is None else None
         last_sign = self.lease.since
         return Situation(
@@ -157,6 +166,15 @@ class Knowledge:
             overdue=now - deeds.invited_at > JOINING,
             successor=self.successor(),
         )
+
+    @property
+    def patience(self) -> float:
+        """Seconds until the record is to be looked at again."""
+        if self.leads or not self.reachable:
+            return RENEW
+        since = self.lease.since
+        overdue = since is not None and boottime() - since > OVERDUE
+        return LOOK_HARD if overdue else LOOK
 
     @property
     def lag(self) -> float:
@@ -231,6 +249,17 @@ class Knowledge:
             if name in now.in_sync and not _within(peer, self.seen.has):
                 return name
         return ""
+
+
+def fenced_since(at: float) -> bool:
+    """Whether what was seen at this time is worth nothing: a fence was under way.
+
+    Transactions that waited were nowhere to be seen then, and are here now.
+    """
+    last = published.fenced()
+    if last is None:
+        return False
+    return boottime() - last.began < FENCING if last.ended is None else last.ended >= at
 
 
 def _has(peer: Peer, executed: str) -> bool:

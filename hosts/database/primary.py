@@ -48,13 +48,15 @@ class PrimaryWatch:
         self._lag = Lag()
         self._view: View | None = None
         self._alone = 0
+        self._common = ""
         self.trouble = ""
 
     def tell(self, address: str) -> None:
         """Where the primary is; empty if there is none but this machine."""
         if address != self._address:
             with self._lock:
-                self._address, self._view, self._alone = address, None, 0
+                self._address, self._view = address, None
+                self._alone, self._common = 0, ""
             self._wake.set()
 
     @property
@@ -107,7 +109,9 @@ class PrimaryWatch:
             "SELECT @@global.gtid_executed, @@global.gtid_purged, @@global.super_read_only"
         )
         there, purged = joined(there), joined(purged)
-        missing = joined(ours.row("SELECT GTID_SUBTRACT(%s, %s)", executed, there)[0])
+        missing = _subtract(ours, executed, there)
+        # What was missing each time: something else may be on its way each time.
+        common = _subtract(ours, missing, _subtract(ours, missing, self._common))
         has_what_we_lack = ours.contains(executed, purged)
         now = joined(ours.row("SELECT @@global.gtid_executed")[0])
         with self._lock:
@@ -116,7 +120,9 @@ class PrimaryWatch:
             if not read_only:
                 self._lag.asked(asked_at, there)
             self._lag.executed(lambda marked: ours.contains(now, marked))
-            self._alone = self._alone + 1 if missing else 0
+            self._alone, self._common = (self._alone + 1, common) if common else (0, "")
+            if missing and not common:
+                self._alone, self._common = 1, missing
             self._view = View(
                 at=at,
                 primary=Primary(address, not read_only, not missing, has_what_we_lack),
@@ -132,8 +138,12 @@ class PrimaryWatch:
         primary = Primary(address, not read_only, contains_ours=False, has_what_we_lack=False)
         with self._lock:
             if address == self._address:
-                self._alone = 0
+                self._alone, self._common = 0, ""
                 self._view = View(at, primary, alone=False, executed=joined(there), missing="")
+
+
+def _subtract(session: Session, whole: str, part: str) -> str:
+    return joined(session.row("SELECT GTID_SUBTRACT(%s, %s)", whole, part)[0])
 
 
 def _ours() -> Session | None:

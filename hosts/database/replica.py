@@ -43,6 +43,12 @@ def follow(address: str, account: Account, authority: Path = AUTHORITY, *, yes: 
     resume(account, yes=yes)
 
 
+def stop() -> None:
+    """Neither receives nor applies."""
+    with local(30) as session:
+        session.run("STOP REPLICA")
+
+
 def acknowledge(account: Account, *, yes: bool) -> None:
     """Acknowledges to the primary what arrives, or stops that: said when connecting anew."""
     with local(10) as session:
