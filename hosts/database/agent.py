@@ -193,6 +193,7 @@ class Agent:
                 self._copy(now.primary.address)
             case Action.REBUILD:
                 rejoin.empty()
+                self.known.deeds.starts, self.known.deeds.started_at = 0, boottime()
             case Action.LEAVE if now.pair:
                 self.known.lease.note({"leaving": now.pair.leaving | {now.me}})
                 self.known.peers.poke()
@@ -263,7 +264,8 @@ class Agent:
         self._copying = True
         try:
             replica.stop()
-            time.sleep(self.known.lease.length)
+            if self.known.seen.executed:
+                time.sleep(self.known.lease.length)
             record = self.known.lease.refresh()
             now = record and pair(record)
             if now is None or now.released or now.holder == self.known.me:
