@@ -14,6 +14,7 @@ from pathlib import Path
 from hosts.base import aws, parameters
 from hosts.base.coordination import UnreachableError
 from hosts.base.facts import MachineFacts, load
+from hosts.base.lease import UnreachableError as LeaseUnreachableError
 from hosts.base.lease_table import DynamoTable
 from hosts.database import mysql, volume
 from hosts.database.backup import catalog, schedule, store
@@ -80,7 +81,7 @@ class Duty:
         """As the lease's record says; while that cannot be read, as it last said."""
         try:
             record = self._table.read(self._here.line)
-        except UnreachableError as error:
+        except LeaseUnreachableError as error:
             log.warning("who backs up: %s", _one_line(error))
             return self._known
         self._known = record is not None and schedule.chosen(pair(record)) == self._here.member
