@@ -145,7 +145,7 @@ class Backups(pulumi.ComponentResource):
         )
         blocked = aws.s3.BucketPublicAccessBlock(
             "backups",
-            bucket=bucket.id,
+            bucket=bucket.bucket,
             block_public_acls=True,
             block_public_policy=True,
             ignore_public_acls=True,
@@ -154,27 +154,27 @@ class Backups(pulumi.ComponentResource):
         )
         aws.s3.BucketServerSideEncryptionConfiguration(
             "backups",
-            bucket=bucket.id,
+            bucket=bucket.bucket,
             rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}],
             opts=self._kept,
         )
         aws.s3.BucketPolicy(
             "backups",
-            bucket=bucket.id,
-            policy=bucket.id.apply(
+            bucket=bucket.bucket,
+            policy=bucket.bucket.apply(
                 lambda name: document([encrypted_transport_only(self._arn(name))])
             ),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[blocked], retain_on_delete=keep),
         )
         versioned = aws.s3.BucketVersioning(
             "backups",
-            bucket=bucket.id,
+            bucket=bucket.bucket,
             versioning_configuration={"status": "Enabled"},
             opts=self._kept,
         )
         aws.s3.BucketLifecycleConfiguration(
             "backups",
-            bucket=bucket.id,
+            bucket=bucket.bucket,
             rules=[
                 {
                     "id": "retention",
@@ -187,7 +187,7 @@ class Backups(pulumi.ComponentResource):
             ],
             opts=pulumi.ResourceOptions(parent=self, depends_on=[versioned], retain_on_delete=keep),
         )
-        return bucket.id
+        return bucket.bucket
 
     def _days(self) -> int:
         """For the first second of the retention the full backup before it is needed, too."""
