@@ -224,6 +224,8 @@ class Agent:
                 steps.invite(record, member)
             case Action.ADMIT:
                 steps.admit(record, member)
+            case Action.LET_IN:
+                steps.let_in(member)
             case Action.UNINVITE:
                 deeds.invite_again = boottime() + AGAIN
                 steps.uninvite(record)

@@ -31,6 +31,7 @@ class Action(StrEnum):
     INVITE = "invite to join those in sync"
     ADMIT = "admit to those in sync"
     UNINVITE = "give up on the one that was to join"
+    LET_IN = "let a replica connect again"
     # Of a contender.
     BEGIN = "begin as the first primary"
     TAKE_OVER = "take over"
@@ -139,6 +140,8 @@ class Situation:
     """Applying what was received failed, and did so again from a fresh start."""
     lost: frozenset[str] = frozenset()
     """Members in sync whose acknowledgements are missing for too long."""
+    quiet: str = ""
+    """A replica that may not connect, and acknowledges no more."""
     candidate: str = ""
     """A replica that has nearly caught up."""
     arrived: bool = False
@@ -228,6 +231,8 @@ def _tend(now: Situation, pair: Pair, mysqld: Mysqld, others: frozenset[str]) ->
         return Decision(Action.ADMIT, pair.joining) if now.arrived else NOTHING
     if mysqld.waits_for > len(others):
         return Decision(Action.RELAX)
+    if now.quiet:
+        return Decision(Action.LET_IN, now.quiet)
     if now.candidate and not now.draining:
         return Decision(Action.INVITE, now.candidate)
     return NOTHING

@@ -10,6 +10,7 @@ from hosts.database import process, published, volume
 from hosts.database.accounts import PURPOSES
 from hosts.database.backup.gtids import Gtids
 from hosts.database.decide import Situation
+from hosts.database.lead import are_shut_out
 from hosts.database.mysql import Account, MySQLError, local
 from hosts.database.observe import UNIT, Observer, Seen
 from hosts.database.pair import Pair, machine_of, pair
@@ -161,6 +162,7 @@ class Knowledge:
             alone=view is not None and view.alone and not (mysqld and mysqld.waiting),
             cannot_apply=deeds.resumes >= CANNOT_APPLY,
             lost=self._lost_members(),
+            quiet=self._quiet(),
             candidate=self._candidate(),
             arrived=self._arrived(),
             overdue=now - deeds.invited_at > JOINING,
@@ -207,6 +209,20 @@ class Knowledge:
         others = self.pair.others(self.me)
         # Those that do not answer; if all of them do, acknowledgements are missing all the same.
         return (others - self.peers.fresh().keys()) or others
+
+    def _quiet(self) -> str:
+        if not self.leads:
+            return ""
+        silent = [peer for peer in self.peers.fresh().values() if not peer.acknowledging]
+        # With one replica nobody is ever shut out.
+        if len(silent) < 1 or len(self.peers.fresh()) < 2:  # noqa: PLR2004
+            return ""
+        try:
+            with local() as session:
+                out = are_shut_out(session)
+        except (MySQLError, OSError):
+            return ""
+        return next((peer.member for peer in silent if peer.address in out), "")
 
     def _candidate(self) -> str:
         now = self.pair

@@ -29,6 +29,8 @@ CATCHING_UP = 1.0
 ARRIVING = 1.0
 """Seconds that a member has to receive the last writes before it is called in sync."""
 ACCESS_DENIED = 1045
+REPLICATION = "replication"
+"""The account of the replicas."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Steps:
             session.run("SET GLOBAL read_only = OFF")
             session.run("SET GLOBAL offline_mode = OFF")
         self.opened()
+        let_in(session)
         log.info("open for writes: generation %s", self.lease.generation)
         session.run("STOP REPLICA")
         session.run("RESET REPLICA ALL")
@@ -151,8 +154,9 @@ class Steps:
             changes["joining"] = None
         self._record(changes, rest)
         with local(3) as session:
-            # Its thread here would keep the change waiting, and an acknowledgement of its
-            # that comes late must not count as another's.
+            if len(rest) > 1:
+                shut_out(session, self.peers.address(member))
+            # Its thread here would keep the change waiting.
             _hang_up(session, self.peers.address(member) if len(rest) > 1 else "")
             _wait_for(session, _needed(now, rest, self.me))
         log.info("%s is not in sync any more", machine_of(member))
@@ -183,7 +187,16 @@ class Steps:
     def uninvite(self, now: Pair) -> None:
         """It did not come."""
         self._record({"joining": None}, now.in_sync)
+        if now.others(self.me):
+            with local(3) as session:
+                shut_out(session, self.peers.address(now.joining))
+                _hang_up(session, self.peers.address(now.joining))
         self.peers.poke()
+
+    def let_in(self, member: str) -> None:
+        """A member that was shut out acknowledges no more: it may follow again."""
+        with local(3) as session:
+            let_in(session, self.peers.address(member))
 
     def admit(self, now: Pair, member: str) -> None:
         """Calls a member in sync, once commits wait for it and it has all those before."""
@@ -334,6 +347,39 @@ def _commit_something() -> None:
             session.run("DROP DATABASE IF EXISTS `_nothing`")
     except (MySQLError, OSError) as error:
         log.info("a transaction that changes nothing: %s", error)
+
+
+def shut_out(session: Session, address: str) -> None:
+    """Lets the replica at this address not connect again, on this server alone.
+
+    mysqld counts the acknowledgements of whoever is connected. One that is not in sync and does
+    not know it yet would stand for another that is.
+    """
+    session.run("SET SESSION sql_log_bin = OFF")
+    session.run(
+        "CREATE USER IF NOT EXISTS %s@%s IDENTIFIED BY RANDOM PASSWORD ACCOUNT LOCK",
+        REPLICATION,
+        address,
+    )
+
+
+def let_in(session: Session, address: str = "") -> None:
+    """Undoes it for one address, or for all."""
+    hosts = are_shut_out(session)
+    session.run("SET SESSION sql_log_bin = OFF")
+    for host in hosts:
+        if not address or host == address:
+            session.run("DROP USER %s@%s", REPLICATION, host)
+
+
+def are_shut_out(session: Session) -> set[str]:
+    """The addresses of replicas that may not connect."""
+    return {
+        row[0]
+        for row in session.rows(
+            "SELECT host FROM mysql.user WHERE user = %s AND host <> '%%'", REPLICATION
+        )
+    }
 
 
 def _hang_up(session: Session, address: str) -> None:
