@@ -32,17 +32,20 @@ LOCK = "database-fence.lock"
 
 BUSY = 0.25
 """Seconds that whoever is changing mysqld's role is waited for."""
-SILENT = 0.4
-"""Seconds within which every client must have been cut. With `BUSY` and what a SIGKILL takes
-this is within the margin of a lease."""
+SILENT = 0.6
+"""Seconds within which every client must have been cut: it takes 20 ms, or with a thousand of
+them half a second. With what a SIGKILL takes this is within the margin of a lease."""
 CLOSED = 3.0
 """Seconds within which mysqld must then be read-only; nobody can write meanwhile. (With a
 replica connected the end of semi-synchronous replication alone takes up to a second.)"""
+PATIENCE = SILENT + CLOSED + 1.0
+"""Seconds that another fence, with its clients cut, may take."""
 GONE = 5.0
 """Seconds that a killed mysqld is waited for."""
 LOOK = 2.0
 """Seconds that a look at mysqld may take."""
 
+CUT = "cut the clients"
 UNKNOWN_VARIABLE = 1193
 NO_SUCH_THREAD = 1094
 PEER = struct.Struct("3i")
@@ -55,8 +58,11 @@ if TYPE_CHECKING:
 NO_WAITING = "SET GLOBAL rpl_semi_sync_source_enabled = OFF"
 OTHERS = """
 SELECT ID FROM performance_schema.processlist
-WHERE ID <> CONNECTION_ID() AND USER NOT IN ('system user', 'event_scheduler')
-AND COMMAND NOT IN ('Binlog Dump', 'Binlog Dump GTID', 'Daemon')
+WHERE ID <> CONNECTION_ID() AND COMMAND NOT IN ('Binlog Dump', 'Binlog Dump GTID', 'Daemon')
+AND USER IN (
+    SELECT User FROM mysql.user WHERE Super_priv = 'Y'
+    UNION SELECT USER FROM mysql.global_grants WHERE PRIV = 'CONNECTION_ADMIN'
+)
 """
 STATE = """
 SELECT @@global.super_read_only,
@@ -131,35 +137,40 @@ def fence(
     """
     server = server or Server()
     steps = _Steps()
-    begun = Fenced(why=why, began=boottime(), pid=os.getpid())
-    record(begun, folder)
+    begun = Fenced(why=why, began=boottime(), pid=os.getpid(), steps=steps.took)
     trouble = ""
     with contextlib.ExitStack() as stack:
         try:
             if not locked:
                 with steps.step("lock"):
-                    stack.enter_context(exclusive(folder=folder))
+                    _lock(stack, folder)
+            record(begun, folder)
+            with steps.step(CUT):
+                _Task(lambda: _cut(server)).result(SILENT)
+            record(begun, folder)
             _close(server, steps)
             how = "read-only"
         except (BusyError, FenceError, MySQLError, OSError) as error:
             trouble = f"{type(error).__name__}: {error}"
+            record(begun, folder)
             how = "killed" if kill(server, steps.step) else "absent"
-        done = replace(begun, ended=boottime(), how=how, steps=steps.took, trouble=trouble)
+        done = replace(begun, ended=boottime(), how=how, trouble=trouble)
         record(done, folder)
         return done
 
 
-def last(folder: Path = FOLDER) -> float:
-    """When the last fence ended (CLOCK_BOOTTIME); infinity while one is under way.
-
-    What was seen of mysqld before is worth nothing.
-    """
-    found = fenced(folder)
-    if found is None:
-        return float("-inf")
-    if found.ended is not None:
-        return found.ended
-    return float("inf") if Path(f"/proc/{found.pid}").exists() else found.began
+def _lock(stack: contextlib.ExitStack, folder: Path) -> None:
+    """Waits no longer than `BUSY`, unless it is a fence whose clients have been cut already."""
+    try:
+        stack.enter_context(exclusive(folder=folder))
+    except BusyError:
+        other = fenced(folder)
+        if other is None or other.ended is not None or CUT not in other.steps:
+            raise
+        left = other.began + PATIENCE - boottime()
+        if left <= 0:
+            raise
+        stack.enter_context(exclusive(left, folder))
 
 
 def writable(server: Server | None = None) -> bool:
@@ -172,8 +183,6 @@ def writable(server: Server | None = None) -> bool:
 
 
 def _close(server: Server, steps: _Steps) -> None:
-    with steps.step("cut the clients"):
-        _Task(lambda: _cut(server)).result(SILENT)
     end = time.monotonic() + CLOSED
     with steps.step("read-only"):
         closing = _Task(lambda: _run(server, "SET GLOBAL super_read_only = ON"))

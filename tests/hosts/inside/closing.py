@@ -17,8 +17,10 @@ sys.path[:0] = ["/opt/site"]
 
 import pymysql  # noqa: E402
 
+from hosts.base.lease import boottime  # noqa: E402
 from hosts.database import fence  # noqa: E402
 from hosts.database.fence import Server  # noqa: E402
+from hosts.database.published import Fenced, record  # noqa: E402
 
 RUN = Path("/run/site")
 ROOM = Path("/srv/room")
@@ -244,6 +246,31 @@ def another_process_is_changing_the_role() -> dict[str, Any]:
         return fenced(writers)
 
 
+def another_fence_is_under_way() -> dict[str, Any]:
+    """It has cut the clients, and takes its time for the rest."""
+    open_for_writes(*SEMI_SYNC)
+    writers = [Writer()]
+    waiting(1)
+    other = Fenced(why="test", began=boottime(), pid=1, steps={fence.CUT: 0.1})
+    with fence.exclusive(folder=RUN):
+        record(other, RUN)
+        first = threading.Timer(1.0, lambda: None)
+        first.start()
+        result: list[dict[str, Any]] = []
+        second = threading.Thread(target=lambda: result.append(fenced(writers)))
+        second.start()
+        first.join()
+    second.join()
+    return result[0]
+
+
+def many_are_idle() -> dict[str, Any]:
+    open_for_writes(*SEMI_SYNC)
+    idle = [connect("application") for _ in range(200)]
+    found = fenced([])
+    return {**found, "later": later(idle[-1], "SELECT 1")}
+
+
 def mysqld_is_not_there() -> dict[str, Any]:
     assert SOURCE.process
     SOURCE.process.kill()
@@ -265,16 +292,27 @@ def a_replica_is_frozen() -> dict[str, Any]:
             "START REPLICA",
         )
     first = Writer()
-    first.join(20)
+    first.join(60)
     assert first.heard == "OK", first.heard
     assert replica.process
     os.kill(replica.process.pid, signal.SIGSTOP)
     writers = [Writer() for _ in range(20)]
     waiting(1)
+    others: list[str] = []
+
+    def fence_too() -> None:
+        time.sleep(0.1)
+        others.append(fence.fence("test", server=SERVER, folder=RUN).how)
+
+    other = threading.Thread(target=fence_too)
+    other.start()
     found = fenced(writers)
+    other.join()
+    found["state"] = state()
     os.kill(replica.process.pid, signal.SIGCONT)
     time.sleep(0.5)
     replica.process.kill()
+    found["another fence"] = others
     return {**found, "heard after its acknowledgement": sorted({w.heard for w in writers})}
 
 
@@ -300,6 +338,8 @@ CASES: tuple[Case, ...] = (
     a_replica_is_frozen,
     mysqld_is_frozen,
     another_process_is_changing_the_role,
+    another_fence_is_under_way,
+    many_are_idle,
     mysqld_is_not_there,
 )
 
