@@ -213,16 +213,16 @@ class Knowledge:
     def _quiet(self) -> str:
         if not self.leads:
             return ""
-        silent = [peer for peer in self.peers.fresh().values() if not peer.acknowledging]
-        # With one replica nobody is ever shut out.
-        if len(silent) < 1 or len(self.peers.fresh()) < 2:  # noqa: PLR2004
+        fresh = self.peers.fresh().values()
+        quiet = [peer for peer in fresh if not peer.acknowledging and not peer.running]
+        if not quiet:
             return ""
         try:
             with local() as session:
                 out = are_shut_out(session)
         except (MySQLError, OSError):
             return ""
-        return next((peer.member for peer in silent if peer.address in out), "")
+        return next((peer.member for peer in quiet if peer.address in out), "")
 
     def _candidate(self) -> str:
         now = self.pair
