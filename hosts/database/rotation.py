@@ -34,20 +34,12 @@ of all that are to be trusted, that one's first."""
 ACCESS_DENIED = 1045
 
 
-def wanted_passwords(
-    client: "SSMClient", names: Mapping[str, str], known: Mapping[str, str]
-) -> dict[str, str]:
+def wanted_passwords(client: "SSMClient", names: Mapping[str, str]) -> dict[str, str]:
     """The passwords as the parameters have them: account → full parameter name.
 
-    What cannot be read stays as it is known.
+    Raises `ParameterError` if one cannot be read.
     """
-    wanted = dict(known)
-    for user, name in names.items():
-        try:
-            wanted[user] = parameters.value(client, name)
-        except parameters.ParameterError as error:
-            log.warning("the password of %s stays as it is: %s", user, error)
-    return wanted
+    return {user: parameters.value(client, name) for user, name in names.items()}
 
 
 def change_passwords(
@@ -192,9 +184,9 @@ class Rotation:
     addresses: Sequence[str]
 
     def turn_passwords(self) -> None:
-        """Raises `MySQLError`."""
+        """Raises `MySQLError` or `ParameterError`."""
         parameter = {user: self.parameter(f"database/{user}-password") for user in self.passwords}
-        wanted = wanted_passwords(self.client, parameter, self.passwords)
+        wanted = wanted_passwords(self.client, parameter)
         leads = self.leads()
         if leads:
             with local(30) as session:

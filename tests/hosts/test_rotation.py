@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from components.new_secret import certificate_authority
+from hosts.base.parameters import ParameterError
 from hosts.database import rotation
 from hosts.database.mysql import Account
 from tests.hosts import beside_mysqld
@@ -30,13 +31,10 @@ class Ssm:
         return {"Parameter": {"Value": self.values[asked["Name"]]}}
 
 
-def test_a_password_that_cannot_be_read_stays(caplog: pytest.LogCaptureFixture) -> None:
-    ssm: Any = Ssm({"/a": "new"})
+def test_the_passwords_are_wanted_as_the_parameters_have_them() -> None:
+    ssm: Any = Ssm({"/a": "new", "/r": "same"})
     names = {"application": "/a", "replication": "/r"}
-    wanted = rotation.wanted_passwords(ssm, names, KNOWN)
-    assert wanted == {"application": "new", "replication": "same"}
-    assert "the password of replication stays as it is" in caplog.text
-    assert "old" not in caplog.text
+    assert rotation.wanted_passwords(ssm, names) == {"application": "new", "replication": "same"}
 
 
 @pytest.mark.parametrize(("accepted", "used"), [(True, "new"), (False, "old")])
@@ -268,6 +266,17 @@ def test_the_primary_changes_the_password_and_uses_it(
     assert json.loads((tmp_path / "passwords.json").read_text()) == turn.rotation.passwords
     turn.rotation.turn_passwords()
     assert turn.statements == ["ALTER USER %s@%s"]
+
+
+def test_a_parameter_that_cannot_be_read_changes_nothing_and_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = Turn(tmp_path, monkeypatch, leads=True)
+    turn.ssm.values = {"/p/database/application-password": "new-a"}
+    with pytest.raises(ParameterError, match="/p/database/replication-password cannot be read"):
+        turn.rotation.turn_passwords()
+    assert turn.rotation.passwords["application"] == "old-a"
+    assert turn.statements == []
 
 
 def test_a_replica_replicates_with_the_new_password_once_the_primary_takes_it(
