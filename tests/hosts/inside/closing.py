@@ -155,11 +155,13 @@ def later(connection: Any, statement: str) -> str:
 Case = Callable[[], dict[str, Any]]
 
 
-def fenced(writers: list[Writer]) -> dict[str, Any]:
-    """Fences, and what came of it."""
+def fenced(writers: list[Writer], other: threading.Thread | None = None) -> dict[str, Any]:
+    """Fences, perhaps with another thread that does, and what came of it."""
     began = time.monotonic()
     done = fence.fence("test", server=SERVER, folder=RUN)
     took = time.monotonic() - began
+    if other:
+        other.join()
     for writer in writers:
         writer.join(5)
     if SOURCE.process and done.how == "killed":
@@ -306,9 +308,7 @@ def a_replica_is_frozen() -> dict[str, Any]:
 
     other = threading.Thread(target=fence_too)
     other.start()
-    found = fenced(writers)
-    other.join()
-    found["state"] = state()
+    found = fenced(writers, other)
     os.kill(replica.process.pid, signal.SIGCONT)
     time.sleep(0.5)
     replica.process.kill()
