@@ -13,11 +13,11 @@ from typing import Any
 
 from hosts.base.lease import Times, UnreachableError, boottime
 from hosts.base.services import ServiceError
-from hosts.database import fence, lead, process, published, rejoin, replica
+from hosts.database import accounts, fence, process, published, rejoin, replica, report
 from hosts.database.decide import Action, Decision, Situation, decide
 from hosts.database.knowledge import Knowledge, fenced_since
 from hosts.database.lead import Steps
-from hosts.database.mysql import MySQLError
+from hosts.database.mysql import MySQLError, local
 from hosts.database.pair import Pair, pair
 from hosts.database.published import Published
 from hosts.database.replica import ActionError
@@ -28,10 +28,10 @@ LOOP = 0.2
 """Seconds between two turns."""
 QUICK = 0.05
 """The same while a commit waits, or the lease may be taken."""
-STALE = 5.0
-"""Seconds after which an observation says nothing any more."""
 STARTS = 10.0
 """Seconds between two starts of mysqld."""
+PREPARING = 30.0
+"""Seconds that one statement for the accounts may take."""
 AGAIN = 10.0
 """Seconds until a replica that did not come is invited again."""
 
@@ -75,7 +75,7 @@ class Agent:
         self._copying = False
         self._now = Situation(known.me)
         self._decision = Decision(Action.NOTHING)
-        self._said: tuple[object, ...] = ()
+        self._said = ""
         self._failure = ""
         self._work: tuple[Action, threading.Thread] | None = None
         self._woken = threading.Event()
@@ -169,7 +169,8 @@ class Agent:
             case Action.KILL:
                 process.kill()
             case Action.PREPARE:
-                lead.prepare(self._schema, self.passwords)
+                with local(PREPARING) as session:
+                    accounts.ensure(session, self._schema, self.passwords)
                 self.known.deeds.prepared = self.known.has_accounts = True
             case Action.BEGIN:
                 self._steps.begin(now.mode)
@@ -303,61 +304,28 @@ class Agent:
                 open=True,
                 opened_at=self._opened_at,
                 deadline=self.known.lease.deadline,
-                serving=serving and self._ready,
+                serving=serving and self.known.ready,
                 status=self.status(),
             )
         )
 
     def _publish(self) -> None:
-        known, now = self.known, self._now
-        mysqld = now.mysqld
-        copying = self._works(*DESTRUCTIVE)
-        writable = bool(mysqld and mysqld.writable and not copying)
-        readable = bool(mysqld and not mysqld.writable and not mysqld.empty and not mysqld.offline)
-        readable = readable and not now.mine and not copying
         published.publish(
-            Published(
-                role="primary" if now.mine else "replica" if readable else "none",
-                open=writable,
+            report.to_guard(
+                self.known,
+                self._now,
+                copying=self._works(*DESTRUCTIVE),
+                door_closed=self._door_closed,
                 opened_at=self._opened_at,
-                deadline=known.lease.deadline,
-                serving=now.mine and writable and self._ready and not self._door_closed,
-                readable=readable,
-                replica=readable
-                and known.lag <= known.tunables.max_replica_lag
-                and bool(mysqld and mysqld.applying),
-                valid_until=known.seen.at + STALE,
                 status=self.status(),
             )
         )
 
-    @property
-    def _ready(self) -> bool:
-        """Applications find their accounts."""
-        return self.known.deeds.prepared or self.known.has_accounts
-
     def _log(self) -> None:
-        decision, record = self._decision, self._now.pair
-        said = (decision, record and (record.holder, record.generation, record.in_sync))
-        if said == self._said:
-            return
-        self._said = said
-        what = " ".join(word for word in (str(decision.action), decision.member) if word)
-        why = f": {decision.why}" if decision.why else ""
-        if record is None:
-            log.info("%s%s [no record]", what, why)
-            return
-        released = " (released)" if record.released else ""
-        in_sync = ", ".join(sorted(record.in_sync))
-        log.info(
-            "%s%s [generation %d: %s%s; in sync: %s]",
-            what,
-            why,
-            record.generation,
-            record.holder,
-            released,
-            in_sync,
-        )
+        said = report.line(self._decision, self._now.pair)
+        if said != self._said:
+            self._said = said
+            log.info("%s", said)
 
     @property
     def is_primary(self) -> bool:
@@ -385,46 +353,16 @@ class Agent:
         return me not in record.in_sync
 
     def for_peers(self) -> dict[str, Any]:
-        """What the other agents ask for: the fields of `peers.Peer`."""
-        seen = self.known.seen
-        mysqld = seen.mysqld
-        running = bool(mysqld and mysqld.receiving == "ON" and mysqld.applying)
-        return {
-            "member": self.known.me,
-            "executed": seen.executed,
-            "received": seen.received,
-            "source": mysqld.source if mysqld else "",
-            "running": running and not self._copying,
-            "acknowledging": bool(mysqld and mysqld.acknowledging),
-            "full": self._now.full,
-            "draining": self.draining,
-            "lag": self.known.lag,
-        }
+        """See `report.to_peers`."""
+        return report.to_peers(self.known, self._now, copying=self._copying)
 
     def status(self) -> dict[str, Any]:
-        """For people and for monitoring."""
-        now, record, lag = self._now, self._now.pair, self.known.lag
-        return {
-            "member": now.me,
-            "holder": record.holder if record else None,
-            "generation": record.generation if record else None,
-            "in_sync": sorted(record.in_sync) if record else [],
-            "mode": record.mode if record else None,
-            "action": str(self._decision.action),
-            "why": self._decision.why,
-            "lag": 0.0 if now.mine else round(lag, 3) if lag < float("inf") else None,
-            "executed": self.known.seen.executed,
-            "waiting": now.mysqld.waiting if now.mysqld else None,
-            "table": "reachable" if now.reachable else "unreachable",
-            "trouble": self.trouble(),
-        }
+        """See `report.status`."""
+        return report.status(self.known, self._now, self._decision, self.trouble())
 
     def trouble(self) -> str:
-        """What there is to say of what is not well."""
-        seen = self.known.seen
-        refused = self._decision.why if self._decision.action is Action.REFUSE else ""
-        said = [refused, self._failure, seen.trouble, seen.receive_error, seen.apply_error]
-        return "\n".join(dict.fromkeys(text for text in said if text))
+        """See `report.trouble`."""
+        return report.trouble(self.known, self._decision, self._failure)
 
 
 def times(lease: float) -> Times:

@@ -10,12 +10,12 @@ from hosts.database import process, published, volume
 from hosts.database.accounts import PURPOSES
 from hosts.database.backup.gtids import Gtids
 from hosts.database.decide import Situation
-from hosts.database.lead import are_shut_out
 from hosts.database.mysql import Account, MySQLError, local
 from hosts.database.observe import UNIT, Observer, Seen
 from hosts.database.pair import Pair, machine_of, pair
 from hosts.database.peers import Peer, Peers
 from hosts.database.primary import PrimaryWatch
+from hosts.database.semisync import are_shut_out
 from hosts.database.tunables import Tunables
 from hosts.database.watch import Failsafe, LostReplicas, Room
 
@@ -168,6 +168,11 @@ class Knowledge:
             overdue=now - deeds.invited_at > JOINING,
             successor=self.successor(),
         )
+
+    @property
+    def ready(self) -> bool:
+        """Applications find their accounts."""
+        return self.deeds.prepared or self.has_accounts
 
     @property
     def patience(self) -> float:

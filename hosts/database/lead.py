@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hosts.base.lease import Lease, Value, boottime
-from hosts.database import accounts, fence
+from hosts.database import fence, semisync
 from hosts.database.certificate import AUTHORITY
-from hosts.database.mysql import Account, MySQLError, Session, local, remote
+from hosts.database.mysql import Account, Session, local, remote
 from hosts.database.observe import joined
 from hosts.database.pair import Mode, Pair, machine_of, pair
 from hosts.database.peers import Peers
@@ -28,9 +28,6 @@ CATCHING_UP = 1.0
 """Seconds that the next primary has to apply the last writes while nobody may write."""
 ARRIVING = 1.0
 """Seconds that a member has to receive the last writes before it is called in sync."""
-ACCESS_DENIED = 1045
-REPLICATION = "replication"
-"""The account of the replicas."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +57,9 @@ class Steps:
         """Makes mysqld writable, waiting for everyone else who is in sync."""
         with local(APPLYING + 1) as session:
             # After a take-over of which the answer was lost, what was received is still to come.
-            received = _stop_receiving(session)
+            received = semisync.stop_receiving(session)
             self._apply(session, received or "")
-            _wait_for(session, _needed(now, now.in_sync, self.me))
+            semisync.wait_for(session, semisync.needed(now, now.in_sync, self.me))
             self._open(session)
 
     def _open(self, session: Session) -> None:
@@ -75,7 +72,7 @@ class Steps:
             session.run("SET GLOBAL read_only = OFF")
             session.run("SET GLOBAL offline_mode = OFF")
         self.opened()
-        let_in(session)
+        semisync.let_in(session)
         log.info("open for writes: generation %s", self.lease.generation)
         session.run("STOP REPLICA")
         session.run("RESET REPLICA ALL")
@@ -87,7 +84,7 @@ class Steps:
         """
         began = time.monotonic()
         with local(APPLYING + 1) as session:
-            received = _stop_receiving(session)
+            received = semisync.stop_receiving(session)
             stopped = time.monotonic()
             try:
                 self._apply(session, received or "")
@@ -103,7 +100,7 @@ class Steps:
                 raise
             taken = time.monotonic()
             session.run("SET GLOBAL rpl_semi_sync_replica_enabled = OFF")
-            _wait_for(session, 0)
+            semisync.wait_for(session, 0)
             self._open(session)
         log.info(
             "took over: stopped receiving %.0f ms, applied, lease taken %.0f ms, open %.0f ms",
@@ -155,16 +152,16 @@ class Steps:
         self._record(changes, rest)
         with local(3) as session:
             if len(rest) > 1:
-                shut_out(session, self.peers.address(member))
+                semisync.shut_out(session, self.peers.address(member))
             # Its thread here would keep the change waiting.
-            _hang_up(session, self.peers.address(member) if len(rest) > 1 else "")
-            _wait_for(session, _needed(now, rest, self.me))
+            semisync.hang_up(session, self.peers.address(member) if len(rest) > 1 else "")
+            semisync.wait_for(session, semisync.needed(now, rest, self.me))
         log.info("%s is not in sync any more", machine_of(member))
 
     def relax(self, now: Pair) -> None:
         """Waits for those in sync, and for nobody else."""
         with local(3) as session:
-            _wait_for(session, _needed(now, now.in_sync, self.me))
+            semisync.wait_for(session, semisync.needed(now, now.in_sync, self.me))
 
     def set_mode(self, mode: Mode) -> None:
         """Changes how this primary replicates."""
@@ -172,15 +169,15 @@ class Steps:
         self._record({"mode": mode, "in_sync": only_me, "joining": None, "leaving": None}, only_me)
         if mode == "asynchronous":
             with local(3) as session:
-                _hang_up(session, "")
-                _wait_for(session, 0)
+                semisync.hang_up(session, "")
+                semisync.wait_for(session, 0)
 
     def invite(self, now: Pair, member: str) -> None:
         """Tells a replica to acknowledge what it gets."""
         if others := now.others(self.me):
             # Its acknowledgements must not count as those of the others.
             with local(3) as session:
-                _wait_for(session, len(others) + 1)
+                semisync.wait_for(session, len(others) + 1)
         self._record({"joining": member}, now.in_sync)
         self.peers.poke()
 
@@ -189,22 +186,22 @@ class Steps:
         self._record({"joining": None}, now.in_sync)
         if now.others(self.me):
             with local(3) as session:
-                shut_out(session, self.peers.address(now.joining))
-                _hang_up(session, self.peers.address(now.joining))
+                semisync.shut_out(session, self.peers.address(now.joining))
+                semisync.hang_up(session, self.peers.address(now.joining))
         self.peers.poke()
 
     def let_in(self, member: str) -> None:
         """A member that was shut out acknowledges no more: it may follow again."""
         with local(3) as session:
-            let_in(session, self.peers.address(member))
+            semisync.let_in(session, self.peers.address(member))
 
     def admit(self, now: Pair, member: str) -> None:
         """Calls a member in sync, once commits wait for it and it has all those before."""
         with local(3) as session:
-            _wait_for(session, len(now.in_sync))
+            semisync.wait_for(session, len(now.in_sync))
             # A commit that was under way at that moment is not acknowledged for itself, only
             # with a later one: there has to be one.
-            threading.Thread(target=_commit_something, daemon=True).start()
+            threading.Thread(target=semisync.commit_something, daemon=True).start()
             executed = joined(session.row("SELECT @@global.gtid_executed")[0])
             end = boottime() + ARRIVING
             while True:
@@ -279,117 +276,3 @@ class Steps:
         if now is None or now.holder != self.me or now.released or now.in_sync != in_sync:
             message = "the record could not be changed"
             raise ActionError(message)
-
-
-def prepare(schema: str, passwords: Mapping[str, str]) -> None:
-    """Schema and accounts as they are to be."""
-    with local(30) as session:
-        accounts.ensure(session, schema, passwords)
-        for user in ("application", "replication"):
-            if not _accepts(Account(user, passwords[user])):
-                accounts.change_password(session, user, passwords[user])
-                log.info("the account %s has a new password", user)
-
-
-def _accepts(account: Account) -> bool:
-    try:
-        remote("127.0.0.1", account, AUTHORITY, 3).close()
-    except MySQLError as error:
-        if error.args and error.args[0] == ACCESS_DENIED:
-            return False
-        raise
-    return True
-
-
-def _received(session: Session) -> str | None:
-    """What a replica has received; None if it is none."""
-    rows = session.rows(
-        "SELECT s.RECEIVED_TRANSACTION_SET"
-        " FROM performance_schema.replication_connection_configuration c"
-        " JOIN performance_schema.replication_connection_status s USING (CHANNEL_NAME)"
-        " WHERE CHANNEL_NAME = '' AND c.HOST <> ''"
-    )
-    return joined(rows[0][0]) if rows else None
-
-
-def _stop_receiving(session: Session) -> str | None:
-    """What a replica has received, and nothing more comes; None if it is none."""
-    if _received(session) is None:
-        return None
-    # After a restart of mysqld nobody has applied what it received before.
-    session.run("START REPLICA SQL_THREAD")
-    session.run("STOP REPLICA IO_THREAD")
-    return _received(session)
-
-
-def _needed(now: Pair, in_sync: frozenset[str], me: str) -> int:
-    """The acknowledgements that a commit needs: one of everyone else in sync.
-
-    mysqld counts those of one who is joining as well, and they must not stand for another's.
-    """
-    others = in_sync - {me}
-    if now.mode == "asynchronous" or not others:
-        return 0
-    return len(others) + bool(now.joining and now.joining not in in_sync)
-
-
-def _wait_for(session: Session, replicas: int) -> None:
-    """Lets commits wait for this many acknowledgements."""
-    if replicas:
-        session.run("SET GLOBAL rpl_semi_sync_source_wait_for_replica_count = %s", replicas)
-    session.run("SET GLOBAL rpl_semi_sync_source_enabled = %s", int(bool(replicas)))
-
-
-def _commit_something() -> None:
-    """A transaction that changes nothing."""
-    try:
-        with local(ARRIVING) as session:
-            session.run("DROP DATABASE IF EXISTS `_nothing`")
-    except (MySQLError, OSError) as error:
-        log.info("a transaction that changes nothing: %s", error)
-
-
-def shut_out(session: Session, address: str) -> None:
-    """Lets the replica at this address not connect again, on this server alone.
-
-    mysqld counts the acknowledgements of whoever is connected. One that is not in sync and does
-    not know it yet would stand for another that is.
-    """
-    session.run("SET SESSION sql_log_bin = OFF")
-    session.run(
-        "CREATE USER IF NOT EXISTS %s@%s IDENTIFIED BY RANDOM PASSWORD ACCOUNT LOCK",
-        REPLICATION,
-        address,
-    )
-
-
-def let_in(session: Session, address: str = "") -> None:
-    """Undoes it for one address, or for all."""
-    hosts = are_shut_out(session)
-    session.run("SET SESSION sql_log_bin = OFF")
-    for host in hosts:
-        if not address or host == address:
-            session.run("DROP USER %s@%s", REPLICATION, host)
-
-
-def are_shut_out(session: Session) -> set[str]:
-    """The addresses of replicas that may not connect."""
-    return {
-        row[0]
-        for row in session.rows(
-            "SELECT host FROM mysql.user WHERE user = %s AND host <> '%%'", REPLICATION
-        )
-    }
-
-
-def _hang_up(session: Session, address: str) -> None:
-    """Ends the sending to the replica at this address, or to all; one that lives comes again."""
-    rows = session.rows(
-        "SELECT ID, HOST FROM performance_schema.processlist WHERE COMMAND = 'Binlog Dump GTID'"
-    )
-    for number, host in rows:
-        if host.partition(":")[0] == address or not address:
-            try:
-                session.run("KILL %s", number)
-            except MySQLError:
-                log.info("the thread of %s is gone already", host)
