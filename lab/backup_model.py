@@ -35,21 +35,20 @@ def _plan(response: BackupResponse) -> Plan:
 
 
 def _selections(plan: Plan) -> dict[str, dict[str, Any]]:
-    kept: Any = plan
-    if not hasattr(kept, "selections"):
-        kept.selections = {}
-    return kept.selections
+    kept: dict[str, Any] = vars(plan)
+    return kept.setdefault("selections", {})
 
 
 def _create(response: BackupResponse) -> str:
     plan = _plan(response)
     asked = json.loads(response.body)
+    name = str(mock_random.uuid4())
     made = {
         "BackupPlanId": plan.backup_plan_id,
-        "SelectionId": str(mock_random.uuid4()),
+        "SelectionId": name,
         "CreationDate": unix_time(),
     }
-    _selections(plan)[made["SelectionId"]] = {**made, "BackupSelection": asked["BackupSelection"]}
+    _selections(plan)[name] = {**made, "BackupSelection": asked["BackupSelection"]}
     return json.dumps(made)
 
 
@@ -83,9 +82,7 @@ def _delete(response: BackupResponse) -> str:
 def _update(response: BackupResponse) -> str:
     plan = _plan(response)
     # Made as a new one is, with its defaults, and put in the place of what was.
-    changed = Plan(
-        json.loads(response.body)["BackupPlan"], plan.creator_request_id, response.backup_backend
-    )
-    plan.backup_plan = changed.backup_plan
-    plan.version_id = changed.version_id
+    document = json.loads(response.body)["BackupPlan"]
+    made: Any = Plan(document, plan.creator_request_id, response.backup_backend)
+    plan.backup_plan, plan.version_id = made.backup_plan, made.version_id
     return json.dumps(plan.to_dict())

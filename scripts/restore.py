@@ -5,9 +5,10 @@ python -m scripts.restore --to 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-500
 
 Everything committed before the time is there, nothing that was committed at it or later; with
 transactions, everything up to the last of them. A backup is taken first. Then the stack is told
-(`site:database.restore`) and `pulumi up` replaces the database machines by new ones with new
-volumes: the first loads the newest verified backup and the binary logs after it, the others copy
-it. The site is down meanwhile.
+(`site:database.restore`), the database machines are stopped, and `pulumi up` replaces them by new
+ones with new volumes: the first loads the newest verified backup and the binary logs after it, the
+others copy it. The site is down meanwhile. For a large database let site:machines.readyWithin be
+long enough.
 
 The former volumes stay as they are, unused, until they are taken out of
 `site:database.restore.kept`. Exit status: 0 done; 1 refused or failed, with the reason; 2 not
@@ -21,6 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +35,16 @@ from hosts.database.backup.store import StoreError
 from scripts import backup, deployed
 from scripts.backup import BackupError, Place
 from scripts.deployed import Deployed, DeployedError
+from scripts.drain import drain
+from scripts.watched import Watched
 
 KEY = "site:database"
 FIRST = "first"
 """What the volumes of a database that was never restored are called among those that are kept."""
 LOOK = 2.0
 """Seconds between two looks at the machines."""
+STOPPED = 120.0
+"""Seconds that a former machine may take to stop; then it is deleted as it is."""
 
 Say = Callable[[str], None]
 
@@ -150,7 +156,8 @@ def run(asked: argparse.Namespace, say: Say, ask: Callable[[str], str]) -> int:
     before = _restored(deployed.pulumi("config", "--json", *chosen))
     told = change(way, place.store.bucket, before, time.time())
     deployed.pulumi("config", "set-all", *chosen, "--path", *_plaintext(told.settings()))
-    say(f"site:database.restore is set (id {told.id}); `pulumi up` follows")
+    say(f"site:database.restore is set (id {told.id})")
+    stop(found, say)
     with _Watching(found, say):
         done = subprocess.run(
             ["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", *chosen], check=False
@@ -162,6 +169,32 @@ def run(asked: argparse.Namespace, say: Say, ask: Callable[[str], str]) -> int:
             " the restore."
         )
     return 0
+
+
+def stop(found: Deployed, say: Say) -> None:
+    """Takes the former machines out of service, all of them, before there are new ones.
+
+    Else the site would go on writing to the former pair, which is forgotten, until its last
+    machine is replaced.
+    """
+    machines = Coordination(found.dynamodb(), found.table).machines("database")
+    told = [
+        {
+            "SITE_REGION": found.region,
+            "SITE_TABLE": found.table,
+            "SITE_MACHINE": machine.name,
+            "SITE_INSTANCE": machine.id,
+        }
+        for machine in machines
+    ]
+    if told:
+        say("stopping the former database machines")
+        with ThreadPoolExecutor(len(told)) as pool:
+            list(pool.map(_drain, told))
+
+
+def _drain(told: Mapping[str, str]) -> None:
+    drain(Watched.of(told), STOPPED)
 
 
 def _first(work: "Callable[[], Any]") -> Any:

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
+from hosts.base.coordination import Coordination
 from hosts.database.backup import catalog
 from scripts import backup, deployed, restore
 from scripts.restore import change
+from scripts.watched import Watched
 from tests.scripts.test_backup_script import REGION, SERVER, TABLE, World, full, log
 
 OUTPUTS = {
@@ -192,6 +194,26 @@ def test_a_point_before_the_last_restore_is_had_from_the_line_before_it(
     monkeypatch.setattr(deployed, "outputs", outputs)
     assert restore.main(["--to", AT, "--yes", "--no-backup"]) == 0
     assert "site:database.restore.line=database" in pulumi.told
+
+
+def test_the_former_machines_are_stopped_before_there_are_new_ones(
+    world: World, pulumi: Pulumi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordination = Coordination(deployed.Deployed(REGION, TABLE).dynamodb(), TABLE)
+    for number in (1, 2):
+        coordination.register(f"i-{number}", f"database-{number}", "database", f"10.0.0.{number}")
+    coordination.register("i-3", "app-server-1", "app-server", "10.0.0.3")
+    stopped: list[tuple[str, int]] = []
+
+    def drain(machine: Watched, _: float) -> int:
+        stopped.append((machine.name, pulumi.ups))
+        return 0
+
+    monkeypatch.setattr(restore, "drain", drain)
+    assert restore.main(["--to", AT, "--yes", "--no-backup"]) == 0
+    assert sorted(stopped) == [("database-1", 0), ("database-2", 0)]
+    assert pulumi.ups == 1
+    assert world.orders == []
 
 
 @pytest.mark.usefixtures("world")

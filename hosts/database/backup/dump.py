@@ -106,7 +106,8 @@ def _snapshots(
 def _mysqldump(socket: Path, schemas: list[str]) -> list[str]:
     return [
         *("mysqldump", "--no-defaults", f"--socket={socket}", "--user=root"),
-        f"--init-command=SET SESSION lock_wait_timeout = {LOCK}, wait_timeout = {24 * 3600}",
+        # Older ones do not know it, and wait for as long as it takes.
+        f"--loose-init-command=SET SESSION lock_wait_timeout = {LOCK}, wait_timeout = {24 * 3600}",
         *("--single-transaction", "--set-gtid-purged=ON", "--no-tablespaces"),
         *("--routines", "--triggers", "--events", "--hex-blob", "--max-allowed-packet=1G"),
         *("--default-character-set=utf8mb4", "--databases", *schemas),
