@@ -29,6 +29,7 @@ from scripts.deployed import DeployedError
 
 ACCOUNTS = ("application", "replication", "monitor")
 SETTING = "site:database.authorities"
+COMMAND = "command:local:Command"
 SECRETS = "**site:secrets:DatabaseSecrets**"
 """The URNs of all that an authority consists of."""
 SETTLE = 120.0
@@ -106,17 +107,13 @@ class Rotation:
     def password(self, account: str) -> None:
         """Makes a new one; the machines do the rest. Raises `RotationError`."""
         name = f"{account}-password"
-        state: dict[str, Any] = json.loads(self.pulumi("stack", "export", *self._chosen))
         urns = {
             resource["type"]: resource["urn"]
-            for resource in state["deployment"].get("resources", [])
+            for resource in self._resources()
             if resource["urn"].endswith(f"::{name}")
         }
         try:
-            command, parameter = (
-                urns["command:local:Command"],
-                urns["aws:ssm/parameter:Parameter"],
-            )
+            command, parameter = urns[COMMAND], urns["aws:ssm/parameter:Parameter"]
         except KeyError as error:
             msg = f"the stack has no {name}: `pulumi up` makes it"
             raise RotationError(msg) from error
@@ -135,7 +132,15 @@ class Rotation:
             self.say(f"{describe(step)}; waiting until every machine knows")
             self.sleep(SETTLE)
         self._well()
-        self.say(f"Done. {SETTING} has changed: commit the stack's file.")
+        # Machines were made after it, so Pulumi deletes it only when it looks at them as well.
+        self.say(
+            f"Done. {SETTING} has changed: commit the stack's file. The next `pulumi up` removes the"
+            " former authority's key from the state."
+        )
+
+    def _resources(self) -> list[dict[str, Any]]:
+        state: dict[str, Any] = json.loads(self.pulumi("stack", "export", *self._chosen))
+        return state["deployment"].get("resources", [])
 
     @property
     def _chosen(self) -> list[str]:

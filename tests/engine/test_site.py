@@ -357,7 +357,37 @@ def test_a_machine_terminated_behind_pulumis_back_is_found_and_made_anew(site: S
     assert site.workspace.must(site.workspace.refresh()).changes == {}
 
 
-@pytest.mark.parametrize("site", ["lab", "prod"], indirect=True)
+class Nobody:
+    """No machine that would have to know."""
+
+    def machines(self, _: str) -> list[Any]:
+        return []
+
+
+def rotation(site: Site, outcomes: list[Outcome]) -> Rotation:
+    """Exchanging secrets of this stack; what each `up` did is added to `outcomes`."""
+
+    def pulumi(*arguments: str) -> str:
+        done = site.workspace.pulumi(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def up(arguments: list[str]) -> int:
+        assert arguments[:3] == ["up", "--yes", "--skip-preview"]
+        outcomes.append(site.workspace.up(*arguments[3:]))
+        return outcomes[-1].exit_code
+
+    def sleep(_: float) -> None:
+        """Nobody is waited for."""
+
+    coordination: Any = Nobody()
+    return Rotation(site.stack, coordination, lambda _: None, pulumi, up, sleep=sleep)
+
+
+IN_TWO_STACKS = pytest.mark.parametrize("site", ["lab", "prod"], indirect=True)
+
+
+@IN_TWO_STACKS
 def test_a_password_is_exchanged_and_nothing_else(site: Site) -> None:
     def value() -> str:
         name = f"/site/{site.stack}/database/application-password"
@@ -365,23 +395,27 @@ def test_a_password_is_exchanged_and_nothing_else(site: Site) -> None:
         return ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
 
     before, outcomes = value(), list[Outcome]()
-
-    def pulumi(*arguments: str) -> str:
-        return site.workspace.pulumi(*arguments).stdout
-
-    def up(arguments: list[str]) -> int:
-        assert arguments[:3] == ["up", "--yes", "--skip-preview"]
-        outcomes.append(site.workspace.up(*arguments[3:]))
-        return outcomes[-1].exit_code
-
-    nobody: Any = None
-    Rotation(site.stack, nobody, lambda _: None, pulumi, up).password("application")
+    rotation(site, outcomes).password("application")
     assert outcomes[0].changes == {
         "Command application-password": "replace",
         "Parameter application-password": "update",
     }
     assert value() != before
     assert site.workspace.must(site.workspace.preview()).changes == {}
+
+
+@IN_TWO_STACKS
+def test_the_authority_is_exchanged_step_by_step_and_nothing_else(site: Site) -> None:
+    outcomes: list[Outcome] = []
+    rotation(site, outcomes).authority()
+    trusted = {"Parameter certificate-authority-certificate": "update"}
+    assert [outcome.changes for outcome in outcomes] == [
+        {"Command certificate-authority-2": "create", **trusted},
+        {"Parameter certificate-authority": "update", **trusted},
+        trusted,
+    ]
+    former = {"Command certificate-authority": "delete"}
+    assert site.workspace.must(site.workspace.up()).changes == former
 
 
 @ONLY_PROD

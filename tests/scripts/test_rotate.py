@@ -63,7 +63,7 @@ class World:
                 kinds = ("command:local/command:Command", "aws:ssm/parameter:Parameter")
                 resources = [
                     {"urn": f"{URN}${kind}::{name}", "type": kind.replace("local/command", "local")}
-                    for name in ("application-password", "replication-password")
+                    for name in ("application-password", "certificate-authority")
                     for kind in kinds
                 ]
                 return json.dumps({"deployment": {"resources": resources}})
