@@ -15,7 +15,7 @@ from hosts.base.lease import boottime
 from hosts.database.published import Published, publish
 
 EVERY = 0.02
-VALID = 2.0
+VALID = 5.0
 """Seconds after which the guard would close a primary that nobody has spoken for."""
 PRIMARY = """
 SELECT MEMBER_ROLE = 'PRIMARY' AND MEMBER_STATE = 'ONLINE' AND NOT @@global.super_read_only
