@@ -70,7 +70,10 @@ class Agent:
             closing=self._close_door,
         )
         self._read_at = float("-inf")
-        self._opened_at = published.read().opened_at
+        said = published.read()
+        self._opened_at = said.opened_at
+        self._maybe_open = said.open
+        """mysqld was opened, and has not been seen closed or gone since."""
         self._door_closed = False
         self._copying = False
         self._now = Situation(known.me)
@@ -128,10 +131,18 @@ class Agent:
             return
         self._now = known.situation(draining=self.draining)
         self._decision = decide(self._now)
+        self._look_if_open()
         self._publish()
         self._log()
         if not fenced_since(began):
             self._act(self._decision)
+
+    def _look_if_open(self) -> None:
+        mysqld = self._now.mysqld
+        if mysqld:
+            self._maybe_open = mysqld.writable or (self._maybe_open and mysqld.waiting > 0)
+        elif self._now.exited or not self._now.running:
+            self._maybe_open = False
 
     # ---- act
 
@@ -297,7 +308,7 @@ class Agent:
     def _publish_open(self, *, serving: bool) -> None:
         if not serving:
             self._opened_at = boottime()
-        self._door_closed = False
+        self._door_closed, self._maybe_open = False, True
         published.publish(
             Published(
                 role="primary",
@@ -314,6 +325,7 @@ class Agent:
             report.to_guard(
                 self.known,
                 self._now,
+                maybe_open=self._maybe_open,
                 copying=self._works(*DESTRUCTIVE),
                 door_closed=self._door_closed,
                 opened_at=self._opened_at,

@@ -15,12 +15,17 @@ def to_guard(
     known: Knowledge,
     now: Situation,
     *,
+    maybe_open: bool,
     copying: bool,
     door_closed: bool,
     opened_at: float,
     status: dict[str, Any],
 ) -> Published:
-    """What the guard answers from. `door_closed`: clients are to go elsewhere already."""
+    """What the guard answers from.
+
+    `maybe_open`: nobody has seen mysqld closed since it was opened, answering or not.
+    `door_closed`: clients are to go elsewhere already.
+    """
     mysqld = now.mysqld
     writable = bool(mysqld and mysqld.writable and not copying)
     readable = bool(mysqld and not mysqld.writable and not mysqld.empty and not mysqld.offline)
@@ -28,7 +33,7 @@ def to_guard(
     close = known.lag <= known.tunables.max_replica_lag
     return Published(
         role="primary" if now.mine else "replica" if readable else "none",
-        open=writable,
+        open=(writable or maybe_open) and not copying,
         opened_at=opened_at,
         deadline=known.lease.deadline,
         serving=now.mine and writable and known.ready and not door_closed,
