@@ -134,8 +134,8 @@ class Rotation:
         self._well()
         # Machines were made after it, so Pulumi deletes it only when it looks at them as well.
         self.say(
-            f"Done. {SETTING} has changed: commit the stack's file. The next `pulumi up` removes the"
-            " former authority's key from the state."
+            f"Done. {SETTING} has changed: commit the stack's file. The next `pulumi up` removes"
+            " the former authority's key from the state."
         )
 
     def _resources(self) -> list[dict[str, Any]]:
