@@ -161,7 +161,7 @@ class Database(Model):
     instance_type: InstanceType = "t3.medium"
     volume_size: Annotated[int, Field(ge=1, le=16384)] = 20
     replication: Literal["semi-synchronous", "asynchronous"] = "semi-synchronous"
-    lease: Annotated[float, Field(ge=2, le=60)] = 3
+    lease: Annotated[float, Field(ge=2, le=60)] = 2.5
     max_replica_lag: Annotated[float, Field(ge=0.5, le=3600)] = 5
     max_failover_lag: Annotated[float, Field(ge=0.5, le=3600)] = 5
     buffer_pool: Annotated[int, Field(ge=8, le=1_048_576)] = 1024

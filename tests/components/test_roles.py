@@ -183,7 +183,7 @@ def test_running_machines_are_told_what_may_change_and_their_user_data_is_not(
 
 def test_the_defaults_can_be_followed(site: Recording) -> None:
     told = tunables.parse(site.one("Parameter", "database-settings").inputs["value"])
-    assert (told.replication, told.lease) == ("semi-synchronous", 3.0)
+    assert (told.replication, told.lease) == ("semi-synchronous", 2.5)
 
 
 @pytest.mark.parametrize(("given", "mib"), [(8, 100), (1024, 1024), (1_048_576, 131_072)])
