@@ -120,7 +120,7 @@ def test_the_settings_of_every_stack_are_accepted(stack: str) -> None:
         (
             {"database": {"lease": 1}},
             "site:database.lease is 1; allowed is 2 to 60. Set it with"
-            " `pulumi config set --path site:database.lease 3`.",
+            " `pulumi config set --path site:database.lease 2.5`.",
         ),
         (
             {"database": {"maxFailoverLag": 0}},
