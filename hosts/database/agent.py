@@ -200,6 +200,8 @@ class Agent:
             case Action.ACKNOWLEDGE | Action.KEEP_QUIET:
                 yes = decision.action is Action.ACKNOWLEDGE
                 replica.acknowledge(self.known.replication(), yes=yes)
+                if yes:
+                    self.known.boot.begins()
                 self.known.peers.poke()
             case Action.COPY if now.primary:
                 self._copy(now.primary.address)

@@ -124,6 +124,9 @@ class Situation:
     hung_after: float = 3.0
     broken: bool = False
     """It failed to start again and again."""
+    doubtful: bool = False
+    """The operating system started anew since it was called in sync: what it acknowledged then
+    may not have reached its disk."""
     full: bool = False
     """There is no room left on the volume."""
     lag: float = float("inf")
@@ -168,11 +171,19 @@ def decide(now: Situation) -> Decision:
         return _revive(now)
     if now.mysqld.writable or now.mysqld.waits_for or now.mysqld.offline:
         return Decision(Action.CLOSE, why="this machine does not hold the lease")
+    if now.mysqld.acknowledging and not now.vacant and not _is_waited_for(now):
+        return Decision(Action.KEEP_QUIET)
     if now.draining:
         return _leave(now)
     if now.vacant:
         return _contend(now, now.mysqld)
     return _follow(now, now.mysqld)
+
+
+def _is_waited_for(now: Situation) -> bool:
+    """The primary waits for this machine's acknowledgements, or is about to."""
+    pair = now.pair
+    return pair is not None and (now.me in pair.in_sync or pair.joining == now.me)
 
 
 def _lead(now: Situation, pair: Pair) -> Decision:
@@ -302,6 +313,12 @@ def _contend(now: Situation, mysqld: Mysqld) -> Decision:
         return Decision(
             Action.REFUSE, why=f"not in sync: only {names} has every acknowledged write"
         )
+    if now.doubtful and pair.holder != now.me:
+        return Decision(
+            Action.REFUSE,
+            why="this machine started anew since it was called in sync: the last that it"
+            " acknowledged may not have reached its disk, and is on the primary's",
+        )
     if now.behind:
         return Decision(Action.NOTHING, why=f"{machine_of(now.behind)} has received more")
     return Decision(Action.TAKE_OVER, why=f"{machine_of(pair.holder)} does not hold the lease")
@@ -332,9 +349,8 @@ def _follow(now: Situation, mysqld: Mysqld) -> Decision:
     if now.alone and not in_sync and pair.joining != now.me:
         return Decision(Action.COPY, why="transactions here were never acknowledged")
     if running and mysqld.source == primary.address:
-        wanted = in_sync or pair.joining == now.me
-        if wanted != mysqld.acknowledging:
-            return Decision(Action.ACKNOWLEDGE if wanted else Action.KEEP_QUIET)
+        if _is_waited_for(now) and not mysqld.acknowledging:
+            return Decision(Action.ACKNOWLEDGE)
         return NOTHING
     if not primary.contains_ours:
         if in_sync:

@@ -17,7 +17,7 @@ from hosts.database.peers import Peer, Peers
 from hosts.database.primary import PrimaryWatch
 from hosts.database.semisync import are_shut_out
 from hosts.database.tunables import Tunables
-from hosts.database.watch import Failsafe, LostReplicas, Room
+from hosts.database.watch import Boot, Failsafe, LostReplicas, Room
 
 log = logging.getLogger("database")
 
@@ -86,6 +86,7 @@ class Knowledge:
         self.failsafe = Failsafe(self.lease, self.peers, self.me)
         self.lost = LostReplicas()
         self.room = Room(volume.MOUNT)
+        self.boot = Boot(volume.MOUNT / "acknowledges-since-boot")
         self._observer = Observer()
         self._alive_at = boottime()
         self._ends = 0
@@ -153,6 +154,7 @@ class Knowledge:
             silent=now - max(self._alive_at, self.process.began),
             hung_after=tunables.lease,
             broken=deeds.starts >= BROKEN,
+            doubtful=self.boot.is_another,
             full=self.room.full(),
             lag=(now if last_sign is None else last_sign) - self.primary.current_at,
             max_failover_lag=tunables.max_failover_lag,

@@ -59,6 +59,8 @@ class Steps:
             # After a take-over of which the answer was lost, what was received is still to come.
             received = semisync.stop_receiving(session)
             self._apply(session, received or "")
+            if now.others(self.me):
+                self._only(session, now.in_sync | {now.joining})
             semisync.wait_for(session, semisync.needed(now, now.in_sync, self.me))
             self._open(session)
 
@@ -72,7 +74,6 @@ class Steps:
             session.run("SET GLOBAL read_only = OFF")
             session.run("SET GLOBAL offline_mode = OFF")
         self.opened()
-        semisync.let_in(session)
         log.info("open for writes: generation %s", self.lease.generation)
         session.run("STOP REPLICA")
         session.run("RESET REPLICA ALL")
@@ -102,6 +103,8 @@ class Steps:
             session.run("SET GLOBAL rpl_semi_sync_replica_enabled = OFF")
             semisync.wait_for(session, 0)
             self._open(session)
+            # Nobody is waited for yet.
+            semisync.let_in(session)
         log.info(
             "took over: stopped receiving %.0f ms, applied, lease taken %.0f ms, open %.0f ms",
             (stopped - began) * 1000,
@@ -152,15 +155,18 @@ class Steps:
         self._record(changes, rest)
         with local(3) as session:
             if len(rest) > 1:
-                semisync.shut_out(session, self.peers.address(member))
-            # Its thread here would keep the change waiting.
-            semisync.hang_up(session, self.peers.address(member) if len(rest) > 1 else "")
+                self._only(session, rest | {now.joining})
+            else:
+                # A thread that sends to one that is gone would keep the change waiting.
+                semisync.hang_up(session, "")
             semisync.wait_for(session, semisync.needed(now, rest, self.me))
         log.info("%s is not in sync any more", machine_of(member))
 
     def relax(self, now: Pair) -> None:
         """Waits for those in sync, and for nobody else."""
         with local(3) as session:
+            if now.others(self.me):
+                self._only(session, now.in_sync | {now.joining})
             semisync.wait_for(session, semisync.needed(now, now.in_sync, self.me))
 
     def set_mode(self, mode: Mode) -> None:
@@ -184,11 +190,16 @@ class Steps:
     def uninvite(self, now: Pair) -> None:
         """It did not come."""
         self._record({"joining": None}, now.in_sync)
-        if now.others(self.me):
-            with local(3) as session:
-                semisync.shut_out(session, self.peers.address(now.joining))
-                semisync.hang_up(session, self.peers.address(now.joining))
         self.peers.poke()
+
+    def _only(self, session: Session, wanted: frozenset[str]) -> None:
+        """Lets nobody else acknowledge: mysqld does not tell whose acknowledgement it counts."""
+        fresh = self.peers.fresh()
+        for peer in self.peers.known():
+            is_quiet = peer.member in fresh and not peer.acknowledging
+            if peer.member not in wanted and not is_quiet:
+                semisync.shut_out(session, peer.address)
+                semisync.hang_up(session, peer.address)
 
     def let_in(self, member: str) -> None:
         """A member that was shut out acknowledges no more: it may follow again."""
@@ -216,6 +227,7 @@ class Steps:
                     message = f"{machine_of(member)} did not catch up"
                     raise ActionError(message)
                 time.sleep(0.02)
+            self._only(session, now.in_sync | {member})
         wanted = now.in_sync | {member}
         leaving = (now.leaving - {member}) or None
         self._record({"in_sync": wanted, "joining": None, "leaving": leaving}, wanted)

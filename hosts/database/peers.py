@@ -83,6 +83,10 @@ class Peers:
         since = boottime() - FRESH
         return {name: peer for name, peer in self._peers.items() if peer.at >= since}
 
+    def known(self) -> list[Peer]:
+        """All that ever answered."""
+        return list(self._peers.values())
+
     def again(self, member: str) -> Peer | None:
         """What a member says right now."""
         known = self._peers.get(member)

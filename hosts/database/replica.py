@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from hosts.base import services
+from hosts.database import semisync
 from hosts.database.certificate import AUTHORITY
 from hosts.database.mysql import Account, MySQLError, local
 
@@ -53,6 +54,8 @@ def acknowledge(account: Account, *, yes: bool) -> None:
     """Acknowledges to the primary what arrives, or stops that: said when connecting anew."""
     with local(10) as session:
         session.run("SET GLOBAL rpl_semi_sync_replica_enabled = %s", int(yes))
+        if semisync.received(session) is None:
+            return
         session.run("STOP REPLICA IO_THREAD")
         session.run(
             "START REPLICA IO_THREAD USER = %s PASSWORD = %s", account.user, account.password
