@@ -179,6 +179,7 @@ class Agent:
                 self._start()
             case Action.KILL:
                 process.kill()
+                self.known.room.again = False
             case Action.PREPARE:
                 with local(PREPARING) as session:
                     accounts.ensure(session, self._schema, self.passwords)

@@ -129,6 +129,8 @@ class Situation:
     may not have reached its disk."""
     full: bool = False
     """There is no room left on the volume."""
+    room_again: bool = False
+    """There was none, and mysqld still waits for it."""
     lag: float = float("inf")
     """How far behind a replica was when the holder last gave a sign of life."""
     max_failover_lag: float = 0.0
@@ -165,6 +167,8 @@ NOTHING = Decision(Action.NOTHING)
 
 def decide(now: Situation) -> Decision:
     """The next step."""
+    if now.room_again and now.mysqld is not None:
+        return Decision(Action.KILL, why="there is room again, which it would see in a minute")
     if now.mine and now.pair is not None:
         return _lead(now, now.pair)
     if now.mysqld is None:

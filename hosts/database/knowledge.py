@@ -156,6 +156,7 @@ class Knowledge:
             broken=deeds.starts >= BROKEN,
             doubtful=self.boot.is_another,
             full=self.room.full(),
+            room_again=self.room.again,
             lag=(now if last_sign is None else last_sign) - self.primary.current_at,
             max_failover_lag=tunables.max_failover_lag,
             mode=tunables.replication,

@@ -32,6 +32,7 @@ class Failsafe:
         self._peers = peers
         self._me = me
         self._in_sync: frozenset[str] = frozenset()
+        self._asynchronous = False
         self._until = float("-inf")
         self._taking = False
         self._lock = threading.Lock()
@@ -41,6 +42,7 @@ class Failsafe:
         if pair:
             # Whoever is joining may be in sync by a write of which nothing was heard.
             self._in_sync = pair.in_sync | ({pair.joining} - {""})
+            self._asynchronous = pair.mode == "asynchronous"
 
     def may_be_in_sync(self, member: str) -> None:
         """The record is about to name it."""
@@ -49,7 +51,8 @@ class Failsafe:
     def go_on(self) -> None:
         """The table does not answer: asks for leave to go on, if this machine is the primary."""
         generation = self._lease.generation
-        if generation is None or not self._lease.held:
+        if generation is None or not self._lease.held or self._asynchronous:
+            # In asynchronous mode any replica that is close enough may take over.
             return
         asked_at = boottime()
         others = self._in_sync - {self._me}
@@ -155,6 +158,8 @@ class Room:
         """`folder` is on the volume."""
         self._folder = folder
         self._full = False
+        self.again = False
+        """There is room after there was none: mysqld hangs on a write that it tries each minute."""
         self._looked_at = float("-inf")
 
     def full(self) -> bool:
@@ -162,5 +167,7 @@ class Room:
         if boottime() - self._looked_at >= self.EVERY:
             self._looked_at = boottime()
             found = os.statvfs(self._folder)
-            self._full = found.f_bavail * found.f_frsize < ROOM
+            full = found.f_bavail * found.f_frsize < ROOM
+            self.again = (self.again or self._full) and not full
+            self._full = full
         return self._full

@@ -215,6 +215,16 @@ def test_a_volume_without_room_is_full(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert Room(tmp_path).full()
 
 
+def test_in_asynchronous_mode_nobody_goes_on_without_the_table(clock: Clock) -> None:
+    lease, peers = held(MemoryTable(), A, clock, [A]), Promising()
+    one = Failsafe(lease, peers, A)  # type: ignore[arg-type]
+    one.heard(Pair(A, 1, released=False, in_sync=frozenset({A}), mode="asynchronous"))
+    clock.advance(1.5)
+    one.go_on()
+    clock.advance(0.5)
+    assert not lease.held
+
+
 def test_who_is_joining_counts_as_who_could_succeed(clock: Clock) -> None:
     lease, peers = held(MemoryTable(), A, clock, [A]), Promising()
     one = Failsafe(lease, peers, A)  # type: ignore[arg-type]
