@@ -167,10 +167,10 @@ NOTHING = Decision(Action.NOTHING)
 
 def decide(now: Situation) -> Decision:
     """The next step."""
-    if now.room_again and now.mysqld is not None:
-        return Decision(Action.KILL, why="there is room again, which it would see in a minute")
     if now.mine and now.pair is not None:
         return _lead(now, now.pair)
+    if now.room_again and now.mysqld is not None:
+        return Decision(Action.KILL, why="there is room again, which it would see in a minute")
     if now.mysqld is None:
         return _revive(now)
     if now.mysqld.writable or now.mysqld.waits_for or now.mysqld.offline:

@@ -16,7 +16,7 @@ STALLED = 0.6
 MISSING = 0.3
 """Seconds for which a replica that is waited for is not connected, after which it is lost."""
 ROOM = 16 * 1024 * 1024
-"""Bytes on the volume below which it is full."""
+"""Bytes on the volume below which it is full; four times that is room again."""
 
 
 class Failsafe:
@@ -167,7 +167,8 @@ class Room:
         if boottime() - self._looked_at >= self.EVERY:
             self._looked_at = boottime()
             found = os.statvfs(self._folder)
-            full = found.f_bavail * found.f_frsize < ROOM
+            free = found.f_bavail * found.f_frsize
+            full = free < (4 * ROOM if self._full else ROOM)
             self.again = (self.again or self._full) and not full
             self._full = full
         return self._full
