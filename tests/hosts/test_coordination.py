@@ -116,7 +116,12 @@ def test_a_lease_lives_in_the_table(client: Any) -> None:
     assert not other.acquire()
     other.refresh()
     assert other.record == Record(
-        "i-1", 1, 1, released=False, lease=3.0, extra={"in_sync": frozenset({"i-1", "i-2"}), "note": "x"}
+        "i-1",
+        1,
+        1,
+        released=False,
+        lease=3.0,
+        extra={"in_sync": frozenset({"i-1", "i-2"}), "note": "x"},
     )
     one.refresh({"note": None})
     assert one.record is not None
