@@ -222,7 +222,7 @@ class Knowledge:
         if not self.leads:
             return ""
         fresh = self.peers.fresh().values()
-        quiet = [peer for peer in fresh if not peer.acknowledging and not peer.running]
+        quiet = [peer for peer in fresh if not peer.acknowledging]
         if not quiet:
             return ""
         try:

@@ -61,11 +61,11 @@ class Steps:
             self._apply(session, received or "")
             if now.others(self.me):
                 self._only(session, now.in_sync | {now.joining})
-            semisync.wait_for(session, semisync.needed(now, now.in_sync, self.me))
-            self._open(session)
+            self._open(session, semisync.needed(now, now.in_sync, self.me))
 
-    def _open(self, session: Session) -> None:
+    def _open(self, session: Session, replicas: int) -> None:
         with fence.exclusive():
+            semisync.wait_for(session, replicas)
             self.opening()
             if not self.lease.held:
                 message = "the lease was lost on the way"
@@ -101,8 +101,7 @@ class Steps:
                 raise
             taken = time.monotonic()
             session.run("SET GLOBAL rpl_semi_sync_replica_enabled = OFF")
-            semisync.wait_for(session, 0)
-            self._open(session)
+            self._open(session, 0)
             # Nobody is waited for yet.
             semisync.let_in(session)
         log.info(
@@ -156,6 +155,7 @@ class Steps:
         with local(3) as session:
             if len(rest) > 1:
                 self._only(session, rest | {now.joining})
+                self._wait_until_received(session, rest)
             else:
                 # A thread that sends to one that is gone would keep the change waiting.
                 semisync.hang_up(session, "")
@@ -167,6 +167,7 @@ class Steps:
         with local(3) as session:
             if now.others(self.me):
                 self._only(session, now.in_sync | {now.joining})
+                self._wait_until_received(session, now.in_sync)
             semisync.wait_for(session, semisync.needed(now, now.in_sync, self.me))
 
     def set_mode(self, mode: Mode) -> None:
@@ -200,6 +201,23 @@ class Steps:
             if peer.member not in wanted and not is_quiet:
                 semisync.shut_out(session, peer.address)
                 semisync.hang_up(session, peer.address)
+
+    def _wait_until_received(self, session: Session, in_sync: frozenset[str]) -> None:
+        """Before fewer acknowledgements are enough: those there are may be of others.
+
+        Raises `ActionError` if a member that is still to be waited for has not all there is.
+        """
+        everything = semisync.everything(session)
+        end = boottime() + ARRIVING
+        for member in sorted(in_sync - {self.me}):
+            while True:
+                peer = self.peers.again(member)
+                if peer and session.contains(peer.has, everything):
+                    break
+                if boottime() >= end:
+                    message = f"{machine_of(member)} has not received all that was written"
+                    raise ActionError(message)
+                time.sleep(0.02)
 
     def let_in(self, member: str) -> None:
         """A member that was shut out acknowledges no more: it may follow again."""

@@ -1,6 +1,7 @@
 """Semi-synchronous replication on the primary: who is waited for, and who counts."""
 
 import logging
+import re
 
 from hosts.database.mysql import MySQLError, Session, local
 from hosts.database.observe import joined
@@ -23,6 +24,14 @@ def received(session: Session) -> str | None:
         " WHERE CHANNEL_NAME = '' AND c.HOST <> ''"
     )
     return joined(rows[0][0]) if rows else None
+
+
+def everything(session: Session) -> str:
+    """All transactions that were written here: done, or waiting to be acknowledged."""
+    executed, owned = session.row("SELECT @@global.gtid_executed, @@global.gtid_owned")
+    # Of those that are under way it says by which thread: ``uuid:23#45``.
+    waiting = re.sub(r"#\d+", "", joined(owned))
+    return ",".join(part for part in (joined(executed), waiting) if part)
 
 
 def stop_receiving(session: Session) -> str | None:
