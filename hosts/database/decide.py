@@ -175,7 +175,7 @@ def decide(now: Situation) -> Decision:
         return _revive(now)
     if now.mysqld.writable or now.mysqld.waits_for or now.mysqld.offline:
         return Decision(Action.CLOSE, why="this machine does not hold the lease")
-    if now.mysqld.acknowledging and not now.vacant and not _is_waited_for(now):
+    if now.pair and now.mysqld.acknowledging and not now.vacant and not _is_waited_for(now):
         return Decision(Action.KEEP_QUIET)
     if now.draining:
         return _leave(now)
