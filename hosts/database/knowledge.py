@@ -101,6 +101,10 @@ class Knowledge:
         try:
             record = self.lease.refresh()
             self.pair = pair(record) if record else None
+            if self.leads and self.pair and self.pair.address != self.address:
+                # The machine was replaced, and its volume leads on.
+                record = self.lease.refresh({"address": self.address})
+                self.pair = pair(record) if record else None
             self.read = self.reachable = True
             self.failsafe.heard(self.pair)
         except UnreachableError as error:
