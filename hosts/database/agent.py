@@ -297,7 +297,10 @@ class Agent:
 
     def _copy_from(self, address: str) -> None:
         view = self.known.primary.view
-        if view and view.missing:
+        if view is None:
+            message = "the primary does not say what it has"
+            raise ActionError(message)
+        if view.missing:
             rejoin.keep_aside(view.missing)
         replica.copy(address, self.known.replication())
 

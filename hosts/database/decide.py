@@ -317,7 +317,7 @@ def _contend(now: Situation, mysqld: Mysqld) -> Decision:
         return Decision(
             Action.REFUSE, why=f"not in sync: only {names} has every acknowledged write"
         )
-    if now.doubtful and pair.holder != now.me:
+    elif now.doubtful and pair.holder != now.me:
         return Decision(
             Action.REFUSE,
             why="this machine started anew since it was called in sync: the last that it"

@@ -152,10 +152,12 @@ def fence(
             how = "read-only"
         except (BusyError, FenceError, MySQLError, OSError) as error:
             trouble = f"{type(error).__name__}: {error}"
-            record(begun, folder)
+            with contextlib.suppress(OSError):  # the folder may be full
+                record(begun, folder)
             how = "killed" if kill(server, steps.step) else "absent"
         done = replace(begun, ended=boottime(), how=how, trouble=trouble)
-        record(done, folder)
+        with contextlib.suppress(OSError):  # the folder may be full
+            record(done, folder)
         return done
 
 

@@ -14,7 +14,7 @@ from hosts.database.mysql import Account, MySQLError, local
 from hosts.database.observe import UNIT, Observer, Seen
 from hosts.database.pair import Pair, machine_of, pair
 from hosts.database.peers import Peer, Peers
-from hosts.database.primary import PrimaryWatch
+from hosts.database.primary import PrimaryWatch, View
 from hosts.database.semisync import are_shut_out
 from hosts.database.tunables import Tunables
 from hosts.database.watch import Boot, Failsafe, LostReplicas, Room
@@ -139,6 +139,8 @@ class Knowledge:
         mysqld, view = seen.mysqld, self.primary.view
         if view and fenced_since(view.at):
             view = None
+        if self.boot.is_another and view and self._is_whole(view):
+            self.boot.begins()
         unit = services.show(UNIT) if mysqld is None else None
         last_sign = self.lease.since
         return Situation(
@@ -189,6 +191,13 @@ class Knowledge:
         since = self.lease.since
         overdue = since is not None and boottime() - since > OVERDUE
         return LOOK_HARD if overdue else LOOK
+
+    def _is_whole(self, view: View) -> bool:
+        """This machine acknowledges, and has all that the primary had a moment ago."""
+        mysqld = self.seen.mysqld
+        if not mysqld or not mysqld.acknowledging or mysqld.receiving != "ON":
+            return False
+        return _contains(self.seen.has, view.executed)
 
     @property
     def lag(self) -> float:

@@ -8,7 +8,7 @@ waited for no more, and whoever joins is waited for before it enters the record.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hosts.base.lease import Lease, Value, boottime
@@ -59,19 +59,23 @@ class Steps:
             # After a take-over of which the answer was lost, what was received is still to come.
             received = semisync.stop_receiving(session)
             self._apply(session, received or "")
-            if now.others(self.me):
-                self._only(session, now.in_sync | {now.joining})
-            self._open(session, semisync.needed(now, now.in_sync, self.me))
+            needed = semisync.needed(now, now.in_sync, self.me)
+            strangers = self._strangers(now.in_sync | {now.joining}) if needed else []
+            self._open(session, needed, strangers)
 
-    def _open(self, session: Session, replicas: int) -> None:
+    def _open(self, session: Session, replicas: int, strangers: Sequence[str] = ()) -> None:
         with fence.exclusive():
             semisync.wait_for(session, replicas)
             self.opening()
             if not self.lease.held:
                 message = "the lease was lost on the way"
                 raise ActionError(message)
+            if strangers:
+                # To shut somebody out is to write: before anyone else can.
+                session.run("SET GLOBAL offline_mode = ON")
             session.run("SET GLOBAL super_read_only = OFF")
             session.run("SET GLOBAL read_only = OFF")
+            semisync.shut_out(session, strangers)
             session.run("SET GLOBAL offline_mode = OFF")
         self.opened()
         log.info("open for writes: generation %s", self.lease.generation)
@@ -195,12 +199,13 @@ class Steps:
 
     def _only(self, session: Session, wanted: frozenset[str]) -> None:
         """Lets nobody else acknowledge: mysqld does not tell whose acknowledgement it counts."""
-        fresh = self.peers.fresh()
-        for peer in self.peers.known():
-            is_quiet = peer.member in fresh and not peer.acknowledging
-            if peer.member not in wanted and not is_quiet:
-                semisync.shut_out(session, peer.address)
-                semisync.hang_up(session, peer.address)
+        semisync.shut_out(session, self._strangers(wanted))
+
+    def _strangers(self, wanted: frozenset[str]) -> list[str]:
+        """The addresses of others, unless they say that they do not acknowledge."""
+        quiet = [name for name, peer in self.peers.fresh().items() if not peer.acknowledging]
+        known = self.peers.known()
+        return [peer.address for peer in known if peer.member not in (*wanted, *quiet)]
 
     def _wait_until_received(self, session: Session, in_sync: frozenset[str]) -> None:
         """Before fewer acknowledgements are enough: those there are may be of others.

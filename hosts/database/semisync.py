@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Sequence
 
 from hosts.database.mysql import MySQLError, Session, local
 from hosts.database.observe import joined
@@ -71,18 +72,21 @@ def commit_something() -> None:
         log.info("a transaction that changes nothing: %s", error)
 
 
-def shut_out(session: Session, address: str) -> None:
-    """Lets the replica at this address not connect again, on this server alone.
+def shut_out(session: Session, addresses: Sequence[str]) -> None:
+    """Ends the connections of replicas, and lets them not connect again, on this server alone.
 
     mysqld counts the acknowledgements of whoever is connected. One that is not in sync and does
     not know it yet would stand for another that is.
     """
-    session.run("SET SESSION sql_log_bin = OFF")
-    session.run(
-        "CREATE USER IF NOT EXISTS %s@%s IDENTIFIED BY RANDOM PASSWORD ACCOUNT LOCK",
-        REPLICATION,
-        address,
-    )
+    if addresses:
+        session.run("SET SESSION sql_log_bin = OFF")
+    for address in addresses:
+        session.run(
+            "CREATE USER IF NOT EXISTS %s@%s IDENTIFIED BY RANDOM PASSWORD ACCOUNT LOCK",
+            REPLICATION,
+            address,
+        )
+        hang_up(session, address)
 
 
 def let_in(session: Session, address: str = "") -> None:
