@@ -232,6 +232,7 @@ class Agent:
             case Action.RELAX:
                 steps.relax(record)
             case Action.SET_MODE:
+                self.known.failsafe.may_be_asynchronous()
                 steps.set_mode(self._now.mode)
             case Action.INVITE:
                 deeds.invited_at = boottime()

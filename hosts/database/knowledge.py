@@ -283,7 +283,8 @@ class Knowledge:
                 continue
             if now.released and now.handed_to == name:
                 return name
-            if name in now.in_sync and not _within(peer, self.seen.has):
+            may = name in now.in_sync or now.mode == "asynchronous"
+            if may and not _within(peer, self.seen.has):
                 return name
         return ""
 

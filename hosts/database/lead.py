@@ -182,6 +182,7 @@ class Steps:
             with local(3) as session:
                 semisync.hang_up(session, "")
                 semisync.wait_for(session, 0)
+                semisync.let_in(session)
 
     def invite(self, now: Pair, member: str) -> None:
         """Tells a replica to acknowledge what it gets."""

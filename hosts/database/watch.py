@@ -48,6 +48,10 @@ class Failsafe:
         """The record is about to name it."""
         self._in_sync |= {member}
 
+    def may_be_asynchronous(self) -> None:
+        """The record is about to say that anyone who is close enough may succeed this machine."""
+        self._asynchronous = True
+
     def go_on(self) -> None:
         """The table does not answer: asks for leave to go on, if this machine is the primary."""
         generation = self._lease.generation
