@@ -211,6 +211,8 @@ def _lead(now: Situation, pair: Pair) -> Decision:
 
 def _lead_without(now: Situation, others: frozenset[str]) -> Decision:
     """The holder, and its mysqld does not answer."""
+    if now.broken and now.pair and now.pair.mode == "asynchronous":
+        return Decision(Action.RELEASE, why="mysqld does not start")
     if not others:
         if not now.running:
             return Decision(Action.START)
