@@ -159,13 +159,14 @@ class Operator:
             f"Only {lost} has every acknowledged write. {to} was not in sync: what it had not"
             " received is lost to the site for good, although clients were told that it was"
             f" written. Should {lost} come back, it is made a copy of {to}; what only it has is"
-            f" kept aside as a dump first. To lose these writes, type {to}: "
+            f" kept aside as a dump first. {lost} must be off, or gone: cut off from the table"
+            f" alone it would go on writing. To lose these writes, type {to}: "
         )
         if self.ask(question).strip() != to:
             msg = "it was not confirmed: nothing was changed"
             raise RefusedError(msg)
         expected = {"generation": seen.record.generation, "counter": seen.record.counter}
-        if self.table.write(self.line, expected, {"force": to}) is None:
+        if self.table.write(self.line, expected, {"force": to, "refused": None}) is None:
             msg = f"{seen.primary} has just come back: nothing was forced"
             raise RefusedError(msg)
         return self._follow(seen, to, "force", FORCED_WITHIN)

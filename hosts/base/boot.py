@@ -73,7 +73,10 @@ def agent() -> None:
 
 
 def main() -> None:
-    """Exits with 1, having reported why, if the machine cannot come up."""
+    """Exits with 1, having reported why, if the machine cannot come up.
+
+    Leaves a file, named on its command line, if it can.
+    """
     if Path("/etc/environment").exists():
         for line in Path("/etc/environment").read_text().splitlines():
             name, found, value = line.partition("=")
@@ -84,6 +87,8 @@ def main() -> None:
         for bundle in machine["bundles"]:
             unpack(fetch(machine, bundle), Path(bundle["path"]))
         agent()
+        for path in sys.argv[1:]:
+            Path(path).touch()
     except Exception as error:  # noqa: BLE001 whatever it is, the operator is waiting to be told
         print(f"boot: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         report(machine, f"{type(error).__name__}: {error}")

@@ -19,6 +19,14 @@ LIMIT = 16 * 1024
 """EC2 takes this many bytes of user data at most."""
 
 BOOT = Path("/usr/local/lib/site/boot")
+BOOTED = Path("/var/lib/cloud/instance/site-booted")
+"""There once a first boot came to its end."""
+# cloud-init does each of its steps once for an instance, done or interrupted: until the whole
+# came to its end, each is to be done again.
+AGAIN = (
+    f"test -e {BOOTED} || {{ rm -f /var/lib/cloud/instance/sem/config_*;"
+    " DEBIAN_FRONTEND=noninteractive dpkg --configure -a; }"
+)
 
 
 class TooLongError(ValueError):
@@ -54,6 +62,7 @@ def cloud_config(
     )
     config: dict[str, Any] = {
         "hostname": facts.name,
+        "bootcmd": [["sh", "-c", AGAIN]],
         "package_update": True,
         "packages": [*packages],
         "write_files": [
@@ -66,7 +75,7 @@ def cloud_config(
             }
             for file in every_file
         ],
-        "runcmd": [[str(BOOT)]],
+        "runcmd": [[str(BOOT), str(BOOTED)]],
     }
     text = "#cloud-config\n" + _as_yaml(config)
     if (size := len(text.encode())) > LIMIT:

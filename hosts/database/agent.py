@@ -178,7 +178,7 @@ class Agent:
             case Action.START:
                 self._start()
             case Action.KILL:
-                process.kill()
+                fence.kill()
                 self.known.room.again = False
             case Action.PREPARE:
                 with local(PREPARING) as session:
@@ -263,7 +263,7 @@ class Agent:
 
     def _release(self) -> None:
         self._close_door()
-        process.kill()
+        fence.kill()
         self.known.deeds.released_at = boottime()
         self._steps.release()
 

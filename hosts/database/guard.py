@@ -260,7 +260,7 @@ class Guard:
             query = f"wait={words[2]}" if len(words) > len(("GET", "path")) else ""
             path = words[1]
         else:
-            path, _, query = words[1].partition("?")
+            path, _, query = words[1].partition("?") if len(words) > 1 else ("", "", "")
         if path == "/status":
             self._send(asker, 200, "application/json", self._status())
             return
@@ -332,6 +332,8 @@ class Guard:
         return json.dumps({**said.status, "guard": guard}, indent=1) + "\n"
 
 
+LONG = 9
+"""Digits of a number."""
 REASONS = {200: "OK", 404: "Not Found", 503: "Service Unavailable"}
 
 
@@ -346,7 +348,7 @@ def _belief(said: str, request: bytes) -> bool | None:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isdecimal() and len(text) <= LONG else 0
 
 
 def _say(text: str) -> None:

@@ -32,6 +32,9 @@ A_MOMENT = 1.0
 """Seconds: a replica that has what the primary had then has nearly caught up."""
 BROKEN = 3
 """Starts after which a copy of the primary is the better start."""
+ENDS = 10
+"""Ends of mysqld since it last answered after which the same is true: systemd restarts it for
+ever if it takes some seconds to fail."""
 CANNOT_APPLY = 3
 """Times in a row that applying failed after which a copy of the primary is the better start."""
 GRACE = 5.0
@@ -159,7 +162,7 @@ class Knowledge:
             starting=unit is not None and unit.active == "activating",
             silent=now - max(self._alive_at, self.process.began),
             hung_after=tunables.lease,
-            broken=deeds.starts >= BROKEN,
+            broken=deeds.starts >= BROKEN or self.process.ends - self._ends >= ENDS,
             doubtful=self.boot.is_another,
             full=self.room.full(),
             room_again=self.room.again,
@@ -228,8 +231,15 @@ class Knowledge:
         if not self.lost.lost or not self.pair:
             return frozenset()
         others = self.pair.others(self.me)
-        # Those that do not answer; if all of them do, acknowledgements are missing all the same.
-        return (others - self.peers.fresh().keys()) or others
+        fresh = self.peers.fresh()
+        lagging = {
+            name
+            for name in others & fresh.keys()
+            if not _contains(fresh[name].has, self._before.executed)
+        }
+        # Those that do not answer, else those that lag; if all seem well, acknowledgements are
+        # missing all the same.
+        return (others - fresh.keys()) or frozenset(lagging) or others
 
     def _quiet(self) -> str:
         if not self.leads:

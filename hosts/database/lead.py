@@ -138,6 +138,7 @@ class Steps:
             "leaving": None,
             "switchover_to": None,
             "handed_to": None,
+            "refused": None,
             "force": None,
         }
 

@@ -4,13 +4,14 @@ Nothing of it decides who leads: it makes a change quicker (`poke`), tells who h
 (`status`), and lets a primary go on while the table is away (`promise`, Patroni's failsafe mode).
 """
 
+import http.client
 import json
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
@@ -51,6 +52,9 @@ class Peer:
     def has(self) -> str:
         """All transactions that are there, applied or not."""
         return ",".join(part for part in (self.executed, self.received) if part)
+
+
+SAID = frozenset(field.name for field in fields(Peer)) - {"address", "at"}
 
 
 class Peers:
@@ -138,7 +142,8 @@ class Peers:
             return None
         try:
             said = cast(dict[str, Any], json.loads(answer))
-            return Peer(address=address, at=at, **said)
+            # An agent of another version may say more.
+            return Peer(address=address, at=at, **{key: said[key] for key in SAID if key in said})
         except (ValueError, TypeError):
             return None
 
@@ -148,7 +153,7 @@ def _get(address: str, path: str) -> bytes | None:
         url = f"http://{address}:{PORT}{path}"
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             return answer.read()
-    except (urllib.error.URLError, OSError, ValueError):
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
         return None
 
 

@@ -1,8 +1,7 @@
-"""mysqld as a process: whether it is there, its end the moment it comes, and its end by force."""
+"""mysqld as a process: whether it is there, and its end the moment it comes."""
 
 import os
 import select
-import signal
 import threading
 from collections.abc import Callable
 
@@ -23,25 +22,6 @@ def start() -> None:
     """Starts mysqld; does not wait for it."""
     services.run("systemctl", "reset-failed", UNIT)
     services.systemctl("start", "--no-block", UNIT)
-
-
-def kill() -> bool:
-    """Ends mysqld at once and waits until it is gone; whether there was one."""
-    pid = main_pid()
-    if not pid:
-        return False
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return False
-    try:
-        signal.pidfd_send_signal(handle, signal.SIGKILL)
-        select.select([handle], [], [], 5.0)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(handle)
-    return True
 
 
 class Watch:

@@ -55,7 +55,8 @@ def empty(data: Path = volume.DATA, folder: Path = ASIDE) -> None:
         path.rename(kept / path.name)
     log.warning("the database did not start and is made anew; its binary logs are in %s", kept)
     _oldest_go(folder)
-    shutil.rmtree(data)
+    if data.exists():
+        shutil.rmtree(data)
     volume.initialise()
     process.start()
 

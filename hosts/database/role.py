@@ -9,7 +9,7 @@ from hosts.base.coordination import UnreachableError
 from hosts.base.lease import Lease
 from hosts.base.lease_table import DynamoTable
 from hosts.base.notify import tell_systemd
-from hosts.database import backup, certificate, peers, rotation, tunables, volume
+from hosts.database import backup, certificate, fence, peers, rotation, tunables, volume
 from hosts.database.agent import Agent, times
 from hosts.database.backup.restore import bootstrap, restored
 from hosts.database.knowledge import Knowledge
@@ -96,6 +96,8 @@ class Database:
             self._agent.wake()
             services.wait_until(lambda: self._agent is None or self._agent.may_go, LEAVING)
             self._agent.stop()
+            # The guard goes as well: nobody may write while mysqld takes its time to stop.
+            fence.fence("the machine is to go")
         services.systemctl("stop", *GUARD, UNIT)
         volume.unmount()
 

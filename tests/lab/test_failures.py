@@ -16,7 +16,8 @@ def mixed(number: int) -> traffic.Request:
 
 
 def written(site: Site) -> Counter[str]:
-    rows = site.rows("database-1", "SELECT message FROM site.entries WHERE name = 'traffic'")
+    primary = traffic.send(site.url, traffic.entry()).headers["x-database"]
+    rows = site.rows(primary, "SELECT message FROM site.entries WHERE name = 'traffic'")
     return Counter(message for (message,) in rows)
 
 
