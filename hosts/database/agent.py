@@ -169,6 +169,10 @@ class Agent:
             if failure != self._failure:
                 log.warning("%s", failure)
             self._failure = failure
+            if isinstance(error, UnreachableError):
+                # Whether the record was changed has to be read before anything else is decided.
+                self.known.reachable = False
+                self.wake()
             return
         if decision.action not in (Action.NOTHING, Action.REFUSE):
             self.wake()

@@ -200,7 +200,11 @@ def _lead(now: Situation, pair: Pair) -> Decision:
             return Decision(Action.CLOSE, why="the lease could not be renewed")
         return Decision(Action.NOTHING, why="the lease has to be renewed first")
     needed = len(others) + bool(others and pair.joining)
-    if mysqld.offline or not mysqld.writable or mysqld.waits_for < needed:
+    closed = mysqld.offline or not mysqld.writable
+    if closed and not now.reachable:
+        why = "the table does not answer: who is in sync may have changed"
+        return Decision(Action.NOTHING, why=why)
+    if closed or mysqld.waits_for < needed:
         return Decision(Action.OPEN, why=f"generation {pair.generation} of the lease is held")
     if not mysqld.prepared:
         return Decision(Action.PREPARE)
