@@ -62,9 +62,12 @@ def site(running_site: Site, request: pytest.FixtureRequest) -> Iterator[Site]:
 
 
 def keep_journals(site: Site, folder: Path) -> None:
+    """Of every machine that there was, by its name if it runs, and by its id."""
     folder.mkdir(parents=True, exist_ok=True)
-    for machine in site.machines():
-        (folder / f"{machine.name}-{machine.id}.log").write_text(lab("logs", machine.name).stdout)
+    names = {machine.id: f"{machine.name}-{machine.id}" for machine in site.machines()}
+    for journal in paths.logs().iterdir():
+        name = names.get(journal.name, journal.name)
+        (folder / f"{name}.log").write_text(lab("logs", journal.name).stdout)
 
 
 @pytest.fixture

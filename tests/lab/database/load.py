@@ -3,13 +3,17 @@
 import json
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
+from hosts.base.lease import boottime
 from tests.lab.database.judge import Read, Write, write_gap
 from tests.lab.site import SLOWNESS, Site, eventually
 
@@ -44,6 +48,14 @@ class Load:
     def gap(self, since: float, until: float = float("inf")) -> float:
         """See `write_gap`."""
         return write_gap(list(self.writes), since, until)
+
+    def where(self, since: float) -> str:
+        """When the longest gap began, and between which machines it was."""
+        good = [w for w in self.writes if w.outcome == "acknowledged" and w.ended > since]
+        good.sort(key=lambda write: write.ended)
+        before, after = max(pairwise(good), key=lambda two: two[1].ended - two[0].ended)
+        clock = datetime.fromtimestamp(time.time() - boottime() + before.ended).astimezone()
+        return f"{clock:%H:%M:%S.%f}, {before.server} to {after.server}"
 
     def last(self, count: int = 12) -> str:
         """The latest attempts, for a message."""

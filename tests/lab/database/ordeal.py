@@ -59,7 +59,7 @@ def suffer(pair: Pair, load: Load, scenario: Scenario, *, lasts: float | None = 
     if scenario.moves is not None:
         assert moved == scenario.moves, f"{primary} led, then {pair.primary()}; {pair.record()}"
     gap = load.gap(began)
-    assert gap <= scenario.within * SLOWNESS, f"no write for {gap:.1f} s; {load.last()}"
+    assert gap <= scenario.within * SLOWNESS, f"no write for {gap:.1f} s, from {load.where(began)}"
     return Ordeal(
         gap=load.gap(began, undone),
         undo_gap=load.gap(undone),

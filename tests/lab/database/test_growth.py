@@ -21,7 +21,8 @@ has its programs, while it copies the primary."""
 
 
 def no_gap(load: Load, since: float) -> None:
-    assert load.gap(since) <= SOON * SLOWNESS, load.last()
+    gap = load.gap(since)
+    assert gap <= SOON * SLOWNESS, f"no write for {gap:.1f} s, from {load.where(since)}"
 
 
 def test_a_replica_comes_whatever_interrupts_its_first_boot_and_goes_again(pair: Pair) -> None:
