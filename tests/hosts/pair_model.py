@@ -713,13 +713,12 @@ class Agent:
                     self.me in self.pair.in_sync or self.pair.joining == self.me
                 )
                 self.server.acknowledging = bool(wanted)
-                self.server.receiving = self.server.applying = True
+                self.replicating().receiving = self.server.applying = True
             case Action.ACKNOWLEDGE | Action.KEEP_QUIET:
                 self.session()
                 self.server.acknowledging = decision.action is Action.ACKNOWLEDGE
                 yield Pause.STEP
-                self.session()
-                self.server.stop_receiving()
+                self.replicating().stop_receiving()
                 self.server.receiving = True
             case Action.COPY | Action.REBUILD:
                 yield from self.destroy(now, decision.action)
@@ -760,6 +759,12 @@ class Agent:
 
     def session(self) -> Server:
         if self.server.state != "up":
+            raise FailedError
+        return self.server
+
+    def replicating(self) -> Server:
+        """Its mysqld, if it has a source."""
+        if not self.session().source:
             raise FailedError
         return self.server
 

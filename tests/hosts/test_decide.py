@@ -68,6 +68,16 @@ LEADING = {
         Action.OPEN,
         "is held",
     ),
+    "it is closed and the table does not answer": (
+        to(LEADS, mysqld__writable=False, reachable=False),
+        Action.NOTHING,
+        "may have changed",
+    ),
+    "it waits for fewer than are in sync and the table does not answer": (
+        to(LEADS, mysqld__waits_for=0, reachable=False),
+        Action.OPEN,
+        "is held",
+    ),
     "the lease could not be renewed in time": (
         to(LEADS, held=False),
         Action.CLOSE,
