@@ -51,7 +51,8 @@ test: install ## all four tiers, the last on real machines
 	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(without_machines)
 	.venv/bin/python -m pytest --ignore tests/lab/unit tests/lab
 
-soak: install ## random faults of the databases in a row, under load; COUNT=30, SEED=... repeats
+soak: install ## 10,000 histories of the databases' model; then random faults under load; COUNT=30, SEED=... repeats
+	HISTORIES=10000 .venv/bin/python -m pytest -q tests/hosts/test_pair_model.py -k TestSite
 	@.venv/bin/python -m tests.lab.soak
 
 bench: install ## measure the README's figures and write them there

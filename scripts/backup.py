@@ -265,6 +265,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; a backup that was ordered goes on by itself", file=sys.stderr)
+        return 1
 
 
 def _run(asked: argparse.Namespace, place: Place, say: Callable[[str], None]) -> int:

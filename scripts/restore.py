@@ -279,6 +279,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ) as error:
         print(error, file=sys.stderr)
         return 1
+    except (EOFError, KeyboardInterrupt):
+        print(
+            "interrupted. If the databases were stopped already, the same command again goes on.",
+            file=sys.stderr,
+        )
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:

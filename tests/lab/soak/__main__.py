@@ -53,9 +53,17 @@ def plan(seed: int, count: int) -> list[Step]:
     return steps
 
 
+def number(name: str, otherwise: int) -> int:
+    """A whole number from the environment."""
+    text = os.environ.get(name) or str(otherwise)
+    if not text.isdecimal():
+        sys.exit(f"{name} is {text!r}: a whole number, as in `make soak SEED=7 COUNT=30`.")
+    return int(text)
+
+
 def main() -> None:
-    seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
-    count = int(os.environ.get("COUNT") or COUNT)
+    seed = number("SEED", random.SystemRandom().randrange(10**6))
+    count = number("COUNT", COUNT)
     say(f"{count} faults; `make soak SEED={seed} COUNT={count}` repeats them")
     with TemporaryDirectory() as scratch, site_up(Path(scratch)) as site:
         pair = Pair(site)
