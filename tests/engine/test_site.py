@@ -306,6 +306,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     },
     "deletionProtection=true": {
         "Table coordination": "update",
+        "Vault backups": "update",
         **{f"Instance {name}": "update" for name in LAB},
     },
 }
@@ -428,6 +429,10 @@ def test_destroy_is_refused_where_deletion_is_protected_against(site: Site) -> N
     site.workspace.set("site:deletionProtection", "false")
     lifted = site.workspace.must(site.workspace.up())
     assert set(lifted.changes.values()) == {"update"}
+    # These machines are played, and could take no final backup.
+    site.workspace.set("site:backups.finalBackup", value=False, path=True)
+    without = site.workspace.must(site.workspace.up())
+    assert without.changes["Command final-backup"] == "delete"
 
 
 def test_destroy_drains_every_machine_and_leaves_nothing(site: Site) -> None:

@@ -49,6 +49,11 @@ def found() -> dict[str, Any]:
 @pytest.mark.parametrize("case", CLOSED)
 def test_mysqld_is_closed_and_goes_on_for_readers_when(case: str, found: dict[str, Any]) -> None:
     result = found[case]
+    if result["fence"]["how"] == "killed":
+        # Rightly so where the rest takes too long, as on a machine that is busy with other tests.
+        assert result["took"] >= SOON, result
+        assert_nobody_heard(result)
+        return
     assert result["fence"]["how"] == "read-only", result
     assert result["fence"]["steps"]["cut the clients"] < SOON
     assert result["state"] == {
