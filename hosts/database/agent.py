@@ -212,7 +212,7 @@ class Agent:
                 self._copy(now.primary.address)
             case Action.REBUILD:
                 rejoin.empty()
-                self.known.deeds.starts, self.known.deeds.started_at = 0, boottime()
+                self.known.made_anew()
             case Action.LEAVE if now.pair:
                 self.known.lease.note({"leaving": now.pair.leaving | {now.me}})
                 self.known.peers.poke()

@@ -136,6 +136,11 @@ class Knowledge:
         self.seen = seen
         self.lost.look(seen)
 
+    def made_anew(self) -> None:
+        """The database that did not start is another one now."""
+        self.deeds.starts, self.deeds.started_at = 0, boottime()
+        self._ends = self.process.ends
+
     def situation(self, *, draining: bool) -> Situation:
         """All of it."""
         seen, deeds, tunables, now = self.seen, self.deeds, self.tunables, boottime()
