@@ -41,8 +41,10 @@ def test_a_planned_change_of_primary_under_load(pair: Pair) -> None:
 
 def test_a_change_to_a_machine_that_is_not_in_sync_is_refused(pair: Pair) -> None:
     replica = pair.replica()
-    faults.power_off(pair.id(replica))
-    eventually("it is not in sync", lambda: replica not in pair.in_sync(), SOON)
+    # The first write that waits for it shows that it is gone.
+    with load(pair.site):
+        faults.power_off(pair.id(replica))
+        eventually("it is not in sync", lambda: replica not in pair.in_sync(), SOON)
     done = run(pair, "scripts.switchover", "--to", replica, "--yes")
     assert done.returncode == 1, done.stdout
     assert "not in sync" in done.stderr, done.stderr
