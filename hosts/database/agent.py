@@ -372,7 +372,7 @@ class Agent:
         if record is None:
             return True
         if self.known.leads:
-            return not record.others(me) and not self.known.successor()
+            return not record.others(me) and not self.known.has_followers()
         return me not in record.in_sync
 
     def for_peers(self) -> dict[str, Any]:

@@ -254,7 +254,7 @@ def _tend(now: Situation, pair: Pair, mysqld: Mysqld, others: frozenset[str]) ->
         return Decision(Action.RELAX)
     if now.quiet:
         return Decision(Action.LET_IN, now.quiet)
-    if now.candidate and not now.draining:
+    if now.candidate:
         return Decision(Action.INVITE, now.candidate)
     return NOTHING
 

@@ -232,6 +232,11 @@ class Knowledge:
             usable = [peer for peer in usable if peer.member in known]
         return min(usable, key=lambda peer: (peer.lag, peer.member)).member if usable else ""
 
+    def has_followers(self) -> bool:
+        """Another machine replicates from this one, in sync or not yet."""
+        followers = [peer for peer in self.peers.fresh().values() if peer.source == self.address]
+        return any(not peer.draining for peer in followers)
+
     def _lost_members(self) -> frozenset[str]:
         if not self.lost.lost or not self.pair:
             return frozenset()

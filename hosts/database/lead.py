@@ -207,7 +207,9 @@ class Steps:
         """The addresses of others, unless they say that they do not acknowledge."""
         quiet = [name for name, peer in self.peers.fresh().items() if not peer.acknowledging]
         known = self.peers.known()
-        return [peer.address for peer in known if peer.member not in (*wanted, *quiet)]
+        ours = {peer.address for peer in known if peer.member in wanted}
+        others = (peer for peer in known if peer.member not in (*wanted, *quiet))
+        return [peer.address for peer in others if peer.address not in ours]
 
     def _wait_until_received(self, session: Session, in_sync: frozenset[str]) -> None:
         """Before fewer acknowledgements are enough: those there are may be of others.

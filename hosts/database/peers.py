@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from hosts.base.coordination import Coordination, UnreachableError
 from hosts.base.lease import boottime
+from hosts.database.pair import machine_of
 
 PORT = 8009
 OK = 200
@@ -88,8 +89,15 @@ class Peers:
         return {name: peer for name, peer in self._peers.items() if peer.at >= since}
 
     def known(self) -> list[Peer]:
-        """All that ever answered."""
-        return list(self._peers.values())
+        """All that ever answered and are still machines of this role, where they are now.
+
+        An address that one of them had may be another's today.
+        """
+        return [
+            peer
+            for peer in list(self._peers.values())
+            if self._addresses.get(machine_of(peer.member)) == peer.address
+        ]
 
     def again(self, member: str) -> Peer | None:
         """What a member says right now."""

@@ -187,8 +187,13 @@ LEADING = {
     ),
     "it is to go": (to(LEADS, draining=True), Action.SWITCH_OVER, "is to go"),
     "it is to go and nobody else can lead": (
-        alone(LEADS, draining=True, successor="", mysqld__waits_for=0, candidate=C),
+        alone(LEADS, draining=True, successor="", mysqld__waits_for=0),
         Action.NOTHING,
+        "",
+    ),
+    "it is to go and somebody has nearly caught up": (
+        alone(LEADS, draining=True, successor="", mysqld__waits_for=0, candidate=C),
+        Action.INVITE,
         "",
     ),
     "the settings want asynchronous replication": (
