@@ -192,7 +192,7 @@ LEADING = {
         "",
     ),
     "it is to go and somebody has nearly caught up": (
-        alone(LEADS, draining=True, successor="", mysqld__waits_for=0, candidate=C),
+        alone(LEADS, draining=True, successor="", mysqld__waits_for=0, candidate=B),
         Action.INVITE,
         "",
     ),
@@ -748,7 +748,8 @@ def a_member_is_dropped_only_if_it_is_lost_or_leaves(now: Situation, decision: D
 def a_primary_waits_for_all_that_are_in_sync(now: Situation, decision: Decision) -> None:
     if now.mine and now.held and now.mysqld and now.mysqld.writable and now.pair:
         enough = now.mysqld.waits_for >= len(now.pair.others(now.me))
-        assert enough or decision.action is Action.OPEN
+        shut_out = now.mysqld.offline and not now.reachable
+        assert enough or shut_out or decision.action is Action.OPEN
     if decision.action is Action.RELAX and now.pair and now.mysqld:
         fewer = now.mysqld.waits_for > len(now.pair.others(now.me))
         assert fewer or now.mode == "asynchronous"
