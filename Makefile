@@ -49,9 +49,10 @@ install: ground venv ## install what the lab needs, and start nothing
 
 test: install ## all four tiers, the last on real machines
 	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(without_machines)
-	.venv/bin/python -m pytest --ignore tests/lab/unit tests/lab
+	.venv/bin/python -m pytest -m "not thorough" --ignore tests/lab/unit tests/lab
 
-soak: install ## 10,000 histories of the databases' model; then random faults under load; COUNT=30, SEED=... repeats
+soak: install ## what takes longer: faults, the model's 10,000 histories, random faults (COUNT=30, SEED=...)
+	.venv/bin/python -m pytest -m thorough tests/lab
 	HISTORIES=10000 .venv/bin/python -m pytest -q tests/hosts/test_pair_model.py -k TestSite
 	@.venv/bin/python -m tests.lab.soak
 

@@ -1,4 +1,7 @@
-"""Every single fault under load: writes go again, nothing is lost or doubled, all heals."""
+"""Every single fault under load: writes go again, nothing is lost or doubled, all heals.
+
+Those that vary another one are `thorough`: `make soak` runs them, `make test` has half an hour.
+"""
 
 import pytest
 
@@ -10,11 +13,29 @@ from tests.lab.database.scenarios import SCENARIOS, Scenario
 pytestmark = pytest.mark.timeout(300)
 
 
-def named(scenario: Scenario) -> str:
-    return f"{scenario.target}: {scenario.name}"
+VARIANTS = frozenset(
+    {
+        ("primary", "switchover"),
+        ("primary", "cut off from its peer"),
+        ("primary", "not heard by its peer"),
+        ("primary", "not answered by AWS"),
+        ("primary", "cut off from both"),
+        ("primary", "agent restarted"),
+        ("replica", "mysqld hung"),
+        ("replica", "frozen"),
+        ("replica", "agent killed"),
+        ("replica", "volume full"),
+    }
+)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=named)
+def case(scenario: Scenario) -> object:
+    varies = (scenario.target, scenario.name) in VARIANTS
+    marks = [pytest.mark.thorough] if varies else []
+    return pytest.param(scenario, id=f"{scenario.target}: {scenario.name}", marks=marks)
+
+
+@pytest.mark.parametrize("scenario", [case(scenario) for scenario in SCENARIOS])
 def test_after(pair: Pair, scenario: Scenario) -> None:
     with load(pair.site) as seen:
         suffer(pair, seen, scenario)
