@@ -26,6 +26,9 @@ APPLYING = 2.0
 """Seconds that a take-over waits for what was received to be applied, before it lets others try."""
 CATCHING_UP = 1.0
 """Seconds that the next primary has to apply the last writes while nobody may write."""
+CLOSE = 0.4
+"""Seconds within which a member has to receive what is here, before commits wait for it: its
+agent looks each 0.2 s."""
 ARRIVING = 1.0
 """Seconds that a member has to receive the last writes before it is called in sync."""
 
@@ -236,6 +239,10 @@ class Steps:
     def admit(self, now: Pair, member: str) -> None:
         """Calls a member in sync, once commits wait for it and it has all those before."""
         with local(3) as session:
+            if not self._is_close(session, member):
+                # Commits would wait for it until it has caught up.
+                message = f"{machine_of(member)} is too far behind to be waited for"
+                raise ActionError(message)
             semisync.wait_for(session, len(now.in_sync))
             # A commit that was under way at that moment is not acknowledged for itself, only
             # with a later one: there has to be one.
@@ -251,6 +258,17 @@ class Steps:
         leaving = (now.leaving - {member}) or None
         self._record({"in_sync": wanted, "joining": None, "leaving": leaving}, wanted)
         log.info("%s is in sync", machine_of(member))
+
+    def _is_close(self, session: Session, member: str) -> bool:
+        """Whether a member has within a moment what is here now."""
+        executed = joined(session.row("SELECT @@global.gtid_executed")[0])
+        end = boottime() + CLOSE
+        while boottime() < end:
+            peer = self.peers.again(member)
+            if peer and session.contains(peer.has, executed):
+                return True
+            time.sleep(0.02)
+        return False
 
     def _arrives(self, session: Session, member: str) -> bool:
         """Whether a member receives all that was done here before now, and has nothing else."""
