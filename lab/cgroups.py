@@ -1,6 +1,7 @@
 """One control group per machine: to find, freeze and end every process of it, and no other."""
 
 import contextlib
+import os
 import select
 import time
 from functools import cache
@@ -52,10 +53,11 @@ def existing() -> list[str]:
 def processes(instance_id: str) -> list[int]:
     """Every process of the machine, its supervisor too, by the user's machine's ids."""
     found: list[int] = []
-    for members in group(instance_id).rglob("cgroup.procs"):
-        # A group of the machine's own may go while we look.
+    # A group of the machine's own may go while we look: os.walk passes over it, rglob fails.
+    for folder, _, _ in os.walk(group(instance_id)):
         with contextlib.suppress(OSError):
-            found.extend(int(pid) for pid in members.read_text().split())
+            members = (Path(folder) / "cgroup.procs").read_text()
+            found.extend(int(pid) for pid in members.split())
     return found
 
 

@@ -16,7 +16,10 @@ def mixed(number: int) -> traffic.Request:
 
 
 def written(site: Site) -> Counter[str]:
-    primary = traffic.send(site.url, traffic.entry()).headers["x-database"]
+    def database() -> str:
+        return traffic.send(site.url, traffic.entry()).headers.get("x-database", "")
+
+    primary = eventually("a write", database, 10)
     rows = site.rows(primary, "SELECT message FROM site.entries WHERE name = 'traffic'")
     return Counter(message for (message,) in rows)
 
