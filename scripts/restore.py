@@ -281,7 +281,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (EOFError, KeyboardInterrupt):
         print(
-            "interrupted. If the databases were stopped already, the same command with --no-backup goes on.",
+            "interrupted. If the databases were stopped already, the same command with"
+            " --no-backup goes on.",
             file=sys.stderr,
         )
         return 1
