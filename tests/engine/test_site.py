@@ -432,7 +432,7 @@ def test_destroy_is_refused_where_deletion_is_protected_against(site: Site) -> N
     # These machines are played, and could take no final backup.
     site.workspace.set("site:backups.finalBackup", value=False, path=True)
     without = site.workspace.must(site.workspace.up())
-    assert without.changes["Command final-backup"] == "delete"
+    assert without.changes["Command final-backup"] == "update"
 
 
 def test_destroy_drains_every_machine_and_leaves_nothing(site: Site) -> None:
