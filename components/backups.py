@@ -14,8 +14,9 @@ import pulumi_aws as aws
 from pulumi_command import local
 
 from components import settings
+from components.bucket import close_to_the_world
 from components.foundation import Foundation
-from components.policies import Statement, document, encrypted_transport_only
+from components.policies import Statement, document
 from components.site import Site
 
 PARAMETER = "database/backups"
@@ -143,29 +144,7 @@ class Backups(pulumi.ComponentResource):
                 parent=self, retain_on_delete=keep, protect=self._site.deletion_protection
             ),
         )
-        blocked = aws.s3.BucketPublicAccessBlock(
-            "backups",
-            bucket=bucket.bucket,
-            block_public_acls=True,
-            block_public_policy=True,
-            ignore_public_acls=True,
-            restrict_public_buckets=True,
-            opts=self._kept,
-        )
-        aws.s3.BucketServerSideEncryptionConfiguration(
-            "backups",
-            bucket=bucket.bucket,
-            rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}],
-            opts=self._kept,
-        )
-        aws.s3.BucketPolicy(
-            "backups",
-            bucket=bucket.bucket,
-            policy=bucket.bucket.apply(
-                lambda name: document([encrypted_transport_only(self._arn(name))])
-            ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[blocked], retain_on_delete=keep),
-        )
+        close_to_the_world("backups", bucket.bucket, bucket.bucket.apply(self._arn), self._kept)
         versioned = aws.s3.BucketVersioning(
             "backups",
             bucket=bucket.bucket,

@@ -8,7 +8,8 @@ import pulumi
 import pulumi_aws as aws
 
 from components import settings
-from components.policies import Statement, coordinate, document, encrypted_transport_only
+from components.bucket import close_to_the_world
+from components.policies import Statement, coordinate
 from components.site import Site
 
 PROJECT = Path(__file__).parents[1]
@@ -100,27 +101,7 @@ class Foundation(pulumi.ComponentResource):
         bucket = aws.s3.Bucket(
             "programs", bucket=name, tags=self._site.tags("programs"), opts=self._kept
         )
-        blocked = aws.s3.BucketPublicAccessBlock(
-            "programs",
-            bucket=bucket.id,
-            block_public_acls=True,
-            block_public_policy=True,
-            ignore_public_acls=True,
-            restrict_public_buckets=True,
-            opts=self._child,
-        )
-        aws.s3.BucketServerSideEncryptionConfiguration(
-            "programs",
-            bucket=bucket.id,
-            rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}],
-            opts=self._child,
-        )
-        aws.s3.BucketPolicy(
-            "programs",
-            bucket=bucket.id,
-            policy=document([encrypted_transport_only(self.bucket_arn)]),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[blocked]),
-        )
+        close_to_the_world("programs", bucket.id, self.bucket_arn, self._child)
         self._bucket_id = bucket.id
         return name
 

@@ -198,10 +198,10 @@ class Agent:
             case Action.CLOSE:
                 fence.fence()
             case Action.FOLLOW if now.primary:
-                replica.follow(now.primary.address, self.known.replication(), yes=self._in_sync)
+                replica.follow(now.primary.address, self.known.replication(), yes=now.awaited)
             case Action.RESUME:
                 self.known.deeds.resumes += bool(self.known.seen.apply_error)
-                replica.resume(self.known.replication(), yes=self._in_sync)
+                replica.resume(self.known.replication(), yes=now.awaited)
             case Action.ACKNOWLEDGE | Action.KEEP_QUIET:
                 yes = decision.action is Action.ACKNOWLEDGE
                 replica.acknowledge(self.known.replication(), yes=yes)
@@ -251,12 +251,6 @@ class Agent:
                 steps.uninvite(record)
             case _:
                 pass
-
-    @property
-    def _in_sync(self) -> bool:
-        """Whether this replica is to acknowledge what arrives."""
-        record, me = self._now.pair, self._now.me
-        return record is not None and (me in record.in_sync or record.joining == me)
 
     def _start(self) -> None:
         deeds = self.known.deeds

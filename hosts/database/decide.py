@@ -161,6 +161,12 @@ class Situation:
         """The record names this machine as the holder."""
         return self.pair is not None and self.pair.holder == self.me and not self.pair.released
 
+    @property
+    def awaited(self) -> bool:
+        """The primary waits for this machine's acknowledgements, or is about to."""
+        pair = self.pair
+        return pair is not None and (self.me in pair.in_sync or pair.joining == self.me)
+
 
 NOTHING = Decision(Action.NOTHING)
 
@@ -175,19 +181,13 @@ def decide(now: Situation) -> Decision:
         return _revive(now)
     if now.mysqld.writable or now.mysqld.waits_for or now.mysqld.offline:
         return Decision(Action.CLOSE, why="this machine does not hold the lease")
-    if now.pair and now.mysqld.acknowledging and not now.vacant and not _is_waited_for(now):
+    if now.pair and now.mysqld.acknowledging and not now.vacant and not now.awaited:
         return Decision(Action.KEEP_QUIET)
     if now.draining:
         return _leave(now)
     if now.vacant:
         return _contend(now, now.mysqld)
     return _follow(now, now.mysqld)
-
-
-def _is_waited_for(now: Situation) -> bool:
-    """The primary waits for this machine's acknowledgements, or is about to."""
-    pair = now.pair
-    return pair is not None and (now.me in pair.in_sync or pair.joining == now.me)
 
 
 def _lead(now: Situation, pair: Pair) -> Decision:
@@ -359,7 +359,7 @@ def _follow(now: Situation, mysqld: Mysqld) -> Decision:
     if now.alone and not in_sync and pair.joining != now.me:
         return Decision(Action.COPY, why="transactions here were never acknowledged")
     if running and mysqld.source == primary.address:
-        if _is_waited_for(now) and not mysqld.acknowledging:
+        if now.awaited and not mysqld.acknowledging:
             return Decision(Action.ACKNOWLEDGE)
         return NOTHING
     if not primary.contains_ours:

@@ -13,7 +13,7 @@ from hosts.database.decide import Situation
 from hosts.database.mysql import Account, MySQLError, local
 from hosts.database.observe import UNIT, Observer, Seen
 from hosts.database.pair import Pair, machine_of, pair
-from hosts.database.peers import Peer, Peers
+from hosts.database.peers import Peers
 from hosts.database.primary import PrimaryWatch, View
 from hosts.database.semisync import are_shut_out
 from hosts.database.tunables import Tunables
@@ -281,7 +281,7 @@ class Knowledge:
                 or peer.source != self.address
             ):
                 continue
-            if _has(peer, self._before.executed):
+            if _contains(peer.has, self._before.executed):
                 return name
         return ""
 
@@ -304,7 +304,7 @@ class Knowledge:
             if now.released and now.handed_to == name:
                 return name
             may = name in now.in_sync or now.mode == "asynchronous"
-            if may and not _within(peer, self.seen.has):
+            if may and not _contains(self.seen.has, peer.has):
                 return name
         return ""
 
@@ -318,14 +318,6 @@ def fenced_since(at: float) -> bool:
     if last is None:
         return False
     return boottime() - last.began < FENCING if last.ended is None else last.ended >= at
-
-
-def _has(peer: Peer, executed: str) -> bool:
-    return _contains(peer.has, executed)
-
-
-def _within(peer: Peer, ours: str) -> bool:
-    return _contains(ours, peer.has)
 
 
 def _contains(whole: str, part: str) -> bool:

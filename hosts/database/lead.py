@@ -222,14 +222,19 @@ class Steps:
         everything = semisync.everything(session)
         end = boottime() + ARRIVING
         for member in sorted(in_sync - {self.me}):
-            while True:
-                peer = self.peers.again(member)
-                if peer and session.contains(peer.has, everything):
-                    break
-                if boottime() >= end:
-                    message = f"{machine_of(member)} has not received all that was written"
-                    raise ActionError(message)
-                time.sleep(0.02)
+            if not self._receives(session, member, everything, end):
+                message = f"{machine_of(member)} has not received all that was written"
+                raise ActionError(message)
+
+    def _receives(self, session: Session, member: str, gtids: str, end: float) -> bool:
+        """Whether a member has these transactions by then. Asks once at least."""
+        while True:
+            peer = self.peers.again(member)
+            if peer and session.contains(peer.has, gtids):
+                return True
+            if boottime() >= end:
+                return False
+            time.sleep(0.02)
 
     def let_in(self, member: str) -> None:
         """A member that was shut out acknowledges no more: it may follow again."""
@@ -262,13 +267,7 @@ class Steps:
     def _is_close(self, session: Session, member: str) -> bool:
         """Whether a member has within a moment what is here now."""
         executed = joined(session.row("SELECT @@global.gtid_executed")[0])
-        end = boottime() + CLOSE
-        while boottime() < end:
-            peer = self.peers.again(member)
-            if peer and session.contains(peer.has, executed):
-                return True
-            time.sleep(0.02)
-        return False
+        return self._receives(session, member, executed, boottime() + CLOSE)
 
     def _arrives(self, session: Session, member: str) -> bool:
         """Whether a member receives all that was done here before now, and has nothing else."""
