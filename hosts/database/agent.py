@@ -4,6 +4,7 @@ What it finds is published to the guard, which answers for it and fences mysqld 
 is late, so that this program may be restarted at any time.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -106,6 +107,12 @@ class Agent:
         self._stopped.set()
         with self._turn:
             published.publish(Published(status={"action": "stopped"}))
+
+    def resign(self) -> None:
+        """Nobody has to wait for the lease of a stopped agent to end. mysqld must be closed."""
+        if self.known.leads:
+            with contextlib.suppress(*FAILURES):
+                self._steps.release()
 
     @property
     def between_turns(self) -> AbstractContextManager[object]:
@@ -270,6 +277,7 @@ class Agent:
             self._steps.switch_over(record, member)
             self.known.deeds.released_at = boottime()
         except FAILURES as error:
+            self.known.deeds.failed_to_hand_over = boottime()
             if record.switchover_to:
                 self._steps.decline(str(error))
             raise

@@ -153,6 +153,8 @@ class Situation:
     """The member that is joining acknowledges now."""
     overdue: bool = False
     """It should have by now."""
+    failed_to_hand_over: bool = False
+    """A moment ago, and clients were sent away for it."""
     successor: str = ""
     """The member in sync that is the best one to lead next; empty if none answers."""
 
@@ -240,7 +242,7 @@ def _tend(now: Situation, pair: Pair, mysqld: Mysqld, others: frozenset[str]) ->
         return Decision(Action.RELEASE, now.successor, "the volume is full")
     if pair.switchover_to:
         return _asked_to_switch(now, pair, others)
-    if now.draining and now.successor:
+    if now.draining and now.successor and not now.failed_to_hand_over:
         return Decision(Action.SWITCH_OVER, now.successor, "this machine is to go")
     if pair.mode != now.mode:
         return Decision(Action.SET_MODE, why=now.mode)

@@ -38,7 +38,8 @@ ever if it takes some seconds to fail."""
 CANNOT_APPLY = 3
 """Times in a row that applying failed after which a copy of the primary is the better start."""
 GRACE = 5.0
-"""Seconds for which a machine that gave the lease up lets others come first."""
+"""Seconds for which a machine that gave the lease up lets others come first, and for which one that
+could not hand it over serves its clients before it tries again."""
 FENCING = 10.0
 """Seconds after which a fence that did not end was interrupted."""
 JOINING = 3.0
@@ -55,6 +56,7 @@ class Deeds:
     resumes: int = 0
     """Of a replica that could not apply, since it last could."""
     released_at: float = float("-inf")
+    failed_to_hand_over: float = float("-inf")
     invited_at: float = float("-inf")
     invite_again: float = float("-inf")
     prepared: bool = False
@@ -183,6 +185,7 @@ class Knowledge:
             candidate=self._candidate(),
             arrived=self._arrived(),
             overdue=now - deeds.invited_at > JOINING,
+            failed_to_hand_over=now - deeds.failed_to_hand_over < GRACE,
             successor=self.successor(),
         )
 

@@ -5,6 +5,7 @@ acknowledged that a member in sync has not: whoever is dropped leaves the record
 waited for no more, and whoever joins is waited for before it enters the record.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -26,6 +27,8 @@ APPLYING = 2.0
 """Seconds that a take-over waits for what was received to be applied, before it lets others try."""
 CATCHING_UP = 1.0
 """Seconds that the next primary has to apply the last writes while nobody may write."""
+SOON = 0.3
+"""Seconds within which it must have applied what is here now, before anyone is sent away."""
 CLOSE = 0.4
 """Seconds within which a member has to receive what is here, before commits wait for it: its
 agent looks each 0.2 s."""
@@ -121,8 +124,7 @@ class Steps:
     def _apply(self, session: Session, received: str) -> None:
         if not received:
             return
-        (late,) = session.row("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)", received, APPLYING)
-        if late:
+        if not _applies(session, received, APPLYING):
             message = "what was received is not applied yet"
             raise ActionError(message)
 
@@ -289,12 +291,25 @@ class Steps:
         self.lease.refresh({"switchover_to": None, "refused": why})
 
     def switch_over(self, now: Pair, member: str) -> None:
-        """Hands the lease to a member that has everything, with nobody writing meanwhile."""
-        began = time.monotonic()
+        """Hands the lease to a member that has everything, with nobody writing meanwhile.
+
+        Raises `ActionError` with nothing changed if it is not close behind.
+        """
         peer = self.peers.again(member)
         if peer is None:
             message = f"{machine_of(member)} does not answer"
             raise ActionError(message)
+        there = remote(peer.address, self.replication(), AUTHORITY, APPLYING)
+        with contextlib.closing(there):
+            with local() as session:
+                executed = joined(session.row("SELECT @@global.gtid_executed")[0])
+            if not _applies(there, executed, SOON):
+                message = f"{machine_of(member)} is behind in applying what it received"
+                raise ActionError(message)
+            self._hand_over(now, member, there)
+
+    def _hand_over(self, now: Pair, member: str, there: Session) -> None:
+        began = time.monotonic()
         self.closing()
         try:
             with fence.exclusive(), local(CATCHING_UP + 1) as session:
@@ -303,7 +318,10 @@ class Steps:
                 session.run("SET GLOBAL super_read_only = ON")
                 executed = joined(session.row("SELECT @@global.gtid_executed")[0])
             closed = time.monotonic()
-            self._wait_until_applied(peer.address, executed)
+            if not _applies(there, executed, CATCHING_UP):
+                name = machine_of(member)
+                message = f"{name} did not apply the last writes in {CATCHING_UP} s"
+                raise ActionError(message)
             applied = time.monotonic()
             handing = {"handed_to": member, "switchover_to": None, "refused": None}
             if not self.lease.release(handing):
@@ -322,16 +340,6 @@ class Steps:
             (time.monotonic() - applied) * 1000,
         )
 
-    def _wait_until_applied(self, address: str, executed: str) -> None:
-        there = remote(address, self.replication(), AUTHORITY, CATCHING_UP + 0.5)
-        try:
-            (late,) = there.row("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)", executed, CATCHING_UP)
-        finally:
-            there.close()
-        if late:
-            message = f"the replica at {address} did not apply the last writes in {CATCHING_UP} s"
-            raise ActionError(message)
-
     def _record(self, changes: Mapping[str, Value | None], in_sync: frozenset[str]) -> None:
         """Changes the record, and is sure of it. Raises `ActionError`, `UnreachableError`."""
         record = self.lease.refresh(changes)
@@ -339,3 +347,9 @@ class Steps:
         if now is None or now.holder != self.me or now.released or now.in_sync != in_sync:
             message = "the record could not be changed"
             raise ActionError(message)
+
+
+def _applies(session: Session, gtids: str, seconds: float) -> bool:
+    """Whether this server has executed these transactions by then."""
+    (late,) = session.row("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)", gtids, seconds)
+    return not late

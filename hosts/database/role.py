@@ -26,8 +26,9 @@ from hosts.database.upkeep import Upkeep
 ACCOUNTS = ("application", "replication", "monitor")
 PASSWORDS = parameters.FOLDER / "database-passwords.json"
 """In memory: an agent that starts anew asks nobody before it renews its lease."""
-LEAVING = 15.0
-"""Seconds that a machine that is to go waits for another one to lead, or not to wait for it."""
+LEAVING = 30.0
+"""Seconds that a machine that is to go waits for another one to lead, or not to wait for it: one
+that was replaced just now may still have to apply what it missed."""
 
 
 class Database:
@@ -98,6 +99,7 @@ class Database:
             self._agent.stop()
             # The guard goes as well: nobody may write while mysqld takes its time to stop.
             fence.fence("the machine is to go")
+            self._agent.resign()
         services.systemctl("stop", *GUARD, UNIT)
         volume.unmount()
 

@@ -186,6 +186,11 @@ LEADING = {
         "asked for",
     ),
     "it is to go": (to(LEADS, draining=True), Action.SWITCH_OVER, "is to go"),
+    "it is to go, and could not hand over a moment ago": (
+        to(LEADS, draining=True, failed_to_hand_over=True),
+        Action.NOTHING,
+        "",
+    ),
     "it is to go and nobody else can lead": (
         alone(LEADS, draining=True, successor="", mysqld__waits_for=0),
         Action.NOTHING,
@@ -653,6 +658,7 @@ situations = st.builds(
     candidate=st.just("") | members,
     arrived=st.booleans(),
     overdue=st.booleans(),
+    failed_to_hand_over=st.booleans(),
     successor=st.just("") | members,
     quiet=st.just("") | members,
     starting=st.booleans(),

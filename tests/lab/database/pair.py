@@ -1,6 +1,7 @@
 """The databases of the site under test: who leads, who is in sync, and whether all is well."""
 
 import json
+import subprocess
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from urllib.request import ProxyHandler, build_opener
 from lab import faults, namespaces
 from lab.usererror import UserError
 from tests.lab.database.judge import Verdict, judge
-from tests.lab.database.load import SCHEMA, Load, rows
+from tests.lab.database.load import SCHEMA, TABLE, Load, rows
 from tests.lab.site import SLOWNESS, Machine, Site, eventually
 
 MYSQLD = "mysql.service"
@@ -143,6 +144,26 @@ class Pair:
         finally:
             for name in names:
                 self.power_on(name)
+
+    @contextmanager
+    def behind(self, name: str) -> Generator[None]:
+        """A replica that receives what is written to the load's table, and cannot apply it."""
+        enter = ("nsenter", f"--target={self.machines[name].pid}", "--all", "--")
+        with subprocess.Popen(
+            [*enter, "mysql", "-N", "-B", "--unbuffered"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as mysql:
+            assert mysql.stdin
+            assert mysql.stdout
+            mysql.stdin.write(f"LOCK TABLES {TABLE} READ; SELECT 'locked';\n")
+            mysql.stdin.flush()
+            assert mysql.stdout.readline() == "locked\n"
+            yield
+            # Its session ends with its input, and the lock with the session.
+            mysql.stdin.close()
+            mysql.wait(10)
 
     def recover(self, seconds: float = RECOVERED) -> None:
         """Wait until all is well; say what is not."""

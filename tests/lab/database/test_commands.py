@@ -4,13 +4,14 @@ import json
 import subprocess
 import sys
 
+from hosts.base.lease import boottime
 from lab import faults
 from tests.lab import traffic
 from tests.lab.database.load import load
 from tests.lab.database.ordeal import steady
 from tests.lab.database.pair import Pair
 from tests.lab.database.scenarios import SOON
-from tests.lab.site import PROJECT, eventually
+from tests.lab.site import PROJECT, SLOWNESS, eventually
 
 
 def run(pair: Pair, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -81,3 +82,20 @@ def test_a_backup_is_made_verified_and_listed(pair: Pair) -> None:
     backups = json.loads(listed.stdout)
     assert "yes" in run(pair, "scripts.backup", "list").stdout
     assert backups
+
+
+def test_a_replica_that_is_behind_in_applying_does_not_become_the_primary(pair: Pair) -> None:
+    """Whoever asks, an operator or a drain: writes would wait until it has caught up."""
+    replica = pair.replica()
+    with load(pair.site) as seen:
+        steady(seen, SOON)
+        began = boottime()
+        with pair.behind(replica):
+            done = run(pair, "scripts.switchover", "--to", replica, "--yes")
+            assert done.returncode == 1, done.stdout
+            assert "behind" in done.stderr, done.stderr
+            assert pair.primary() not in ("", replica)
+        eventually("it has caught up", pair.well, SOON)
+        gap = seen.gap(began)
+        assert gap <= SOON * SLOWNESS, gap
+    assert not pair.verdict(seen).complaints
