@@ -10,7 +10,7 @@ from components.connections import Port
 from components.database import Database
 from components.fleet import Fleet
 from components.foundation import Foundation
-from components.machine import Machine
+from components.machine import InSubnet, Machine
 from components.network import Network
 from components.policies import read_parameters
 from components.site import Site
@@ -72,7 +72,7 @@ class AppServers(Fleet):
                     site=site,
                     foundation=foundation,
                     identity=identity,
-                    subnet=network.private[(ordinal - 1) % len(network.private)],
+                    place=InSubnet(network.private[(ordinal - 1) % len(network.private)]),
                     instance_type=settings.instance_type,
                     user_data=self._rendered(
                         partial(host.user_data, self._facts(name, (app, _APP)), options)

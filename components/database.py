@@ -1,4 +1,4 @@
-"""The database machines, each with a volume of its own that outlives it."""
+"""The database machines, each with a volume and an address of its own that outlive it."""
 
 import json
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from components.backups import Backups
 from components.connections import Port
 from components.fleet import Fleet
 from components.foundation import Foundation
-from components.machine import Machine
-from components.network import Network
+from components.machine import AtInterface, Machine
+from components.network import Network, Subnet
 from components.policies import read_parameters, see_all_machines
 from components.secrets import DatabaseSecrets
 from components.site import Site
@@ -33,6 +33,9 @@ AGENTS = Port("agents", 8009)
 class Database(Fleet):
     """Replaced one after the other: a machine's volume has to leave it before the next can have it.
 
+    Applications learn the machines' addresses from one record, which is written when all are
+    ready. So that any of them may lead before that, a machine has the address of the one it
+    replaces.
     Which of them is the primary is the machines' own affair; here they differ by ordinal only.
     """
 
@@ -83,7 +86,7 @@ class Database(Fleet):
                     site=site,
                     foundation=foundation,
                     identity=identity,
-                    subnet=subnet,
+                    place=AtInterface(self._interface(name, subnet)),
                     instance_type=settings.instance_type,
                     user_data=volume.id.apply(partial(self._user_data, name, ordinal)),
                     volume=volume,
@@ -117,6 +120,15 @@ class Database(Fleet):
             encrypted=True,
             tags={**self._site.tags(name, self.role), **more_tags},
             opts=pulumi.ResourceOptions(parent=self, protect=self._site.deletion_protection),
+        )
+
+    def _interface(self, name: str, subnet: Subnet) -> aws.ec2.NetworkInterface:
+        return aws.ec2.NetworkInterface(
+            name,
+            subnet_id=subnet.id,
+            security_groups=[self.security_group.id],
+            tags=self._site.tags(name, self.role),
+            opts=self._child,
         )
 
     @property

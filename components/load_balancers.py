@@ -10,7 +10,7 @@ from components.app_servers import AppServers
 from components.connections import Port
 from components.fleet import Fleet
 from components.foundation import Foundation
-from components.machine import Machine
+from components.machine import InSubnet, Machine
 from components.network import Network
 from components.policies import Statement, claim_addresses
 from components.site import Site
@@ -62,10 +62,11 @@ class LoadBalancers(Fleet):
                     site=site,
                     foundation=foundation,
                     identity=identity,
-                    subnet=network.public[(ordinal - 1) % len(network.public)],
+                    place=InSubnet(
+                        network.public[(ordinal - 1) % len(network.public)], public=True
+                    ),
                     instance_type=settings.instance_type,
                     user_data=self._user_data(name, allocations),
-                    public=True,
                     ready_after=[app_servers.record],  # it is to have something to serve
                     opts=self._child,
                 )

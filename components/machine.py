@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pulumi
 import pulumi_aws as aws
@@ -26,6 +26,38 @@ class Identity:
     """What must be there from a machine's start to its end: policies, ways out, programs."""
 
 
+@dataclass(frozen=True)
+class InSubnet:
+    """Wherever there is a free address."""
+
+    subnet: Subnet
+    public: bool = False
+
+    def of(self, identity: Identity) -> dict[str, Any]:
+        """See `Place`."""
+        return {
+            "subnet_id": self.subnet.id,
+            "vpc_security_group_ids": [identity.security_group],
+            "associate_public_ip_address": self.public,
+        }
+
+
+@dataclass(frozen=True)
+class AtInterface:
+    """An address of its own, which the next machine there will have too."""
+
+    interface: aws.ec2.NetworkInterface
+
+    def of(self, identity: Identity) -> dict[str, Any]:
+        """See `Place`. The interface has the role's security group."""
+        _ = identity
+        return {"primary_network_interface": {"network_interface_id": self.interface.id}}
+
+
+Place = InSubnet | AtInterface
+"""Where in the network a machine is; `of` says so in `aws.ec2.Instance`'s words."""
+
+
 class Machine(pulumi.ComponentResource):
     """An instance, its data volume's attachment, and the wait until it reports itself ready.
 
@@ -44,10 +76,9 @@ class Machine(pulumi.ComponentResource):
         site: Site,
         foundation: Foundation,
         identity: Identity,
-        subnet: Subnet,
+        place: Place,
         instance_type: str,
         user_data: pulumi.Input[str],
-        public: bool = False,
         volume: aws.ebs.Volume | None = None,
         replace: Literal["create-first", "delete-first"] = "create-first",
         after: Sequence[pulumi.Resource] = (),
@@ -62,9 +93,7 @@ class Machine(pulumi.ComponentResource):
             name,
             ami=foundation.image_id,
             instance_type=instance_type,
-            subnet_id=subnet.id,
-            vpc_security_group_ids=[identity.security_group],
-            associate_public_ip_address=public,
+            **place.of(identity),
             iam_instance_profile=identity.profile,
             user_data=user_data,
             user_data_replace_on_change=True,

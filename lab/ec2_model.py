@@ -76,7 +76,7 @@ class LabInstance(Instance):
         self.reboots += 1
 
     def ended(self, reason: StateReason | None = None) -> None:
-        """The machine is gone: so are its addresses, its interface and its root volume."""
+        """The machine is gone: so are its addresses, its own interface and its root volume."""
         backend: Any = self.ec2_backend
         for eip in list(backend.addresses):
             if eip.eni is not None and eip.eni.instance is self:

@@ -69,6 +69,18 @@ class Recording(mocks.MockMonitor):
 
     # What tests ask.
 
+    def subnet_id(self, machine: Resource) -> str:
+        """Of an instance: its own, or that of the network interface that it is given."""
+        given = machine.inputs.get("primaryNetworkInterface")
+        if given is None:
+            return cast("str", machine.inputs["subnetId"])
+        (interface,) = (
+            interface
+            for interface in self.of("NetworkInterface")
+            if self.ids[interface.urn] == given["networkInterfaceId"]
+        )
+        return cast("str", interface.inputs["subnetId"])
+
     def of(self, kind: str) -> list[Resource]:
         """Resources by the last part of their type: `Instance`, `SecurityGroupIngressRule`."""
         return [r for r in self.registered if r.type.rpartition(":")[2] == kind]

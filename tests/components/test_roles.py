@@ -198,11 +198,22 @@ def test_a_data_volume_is_in_its_machines_zone(site: Recording) -> None:
     for ordinal in (1, 2, 3):
         volume = site.one("Volume", f"database-{ordinal}")
         machine = site.one("Instance", f"database-{ordinal}")
-        subnet = site.one("Subnet", site.name_of(machine.inputs["subnetId"]))
+        subnet = site.one("Subnet", site.name_of(site.subnet_id(machine)))
         assert volume.inputs["availabilityZone"] == subnet.inputs["availabilityZone"]
         attachment = site.one("VolumeAttachment", f"database-{ordinal}").inputs
         assert attachment["instanceId"] == site.ids[machine.urn]
         assert attachment["volumeId"] == site.ids[volume.urn]
+
+
+def test_a_database_machine_has_the_address_of_the_one_it_replaces(site: Recording) -> None:
+    for ordinal in (1, 2, 3):
+        interface = site.one("NetworkInterface", f"database-{ordinal}")
+        machine = site.one("Instance", f"database-{ordinal}")
+        given = machine.inputs["primaryNetworkInterface"]
+        assert given == {"networkInterfaceId": site.ids[interface.urn]}
+        assert machine.urn not in interface.dependencies
+        (group,) = interface.inputs["securityGroups"]
+        assert site.name_of(group) == "database"
 
 
 def test_a_volume_outlives_its_machine(site: Recording) -> None:

@@ -48,8 +48,9 @@ def main(images: Path) -> None:
     }
     from moto.server import ThreadedMotoServer  # noqa: PLC0415  after what it reads is set
 
-    from lab import backup_model, s3_model  # noqa: PLC0415
+    from lab import backup_model, interface_model, s3_model  # noqa: PLC0415
 
+    interface_model.install()
     s3_model.install()
     backup_model.install()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

@@ -122,6 +122,21 @@ machine = aws.ec2.Instance(
     user_data=other("one", "two"),
     user_data_replace_on_change=True,
 )
+interface = aws.ec2.NetworkInterface(
+    "standing",
+    subnet_id=subnet.id,
+    security_groups=[group.id, second.id] if update else [group.id],
+    description=either("first", "other"),
+)
+standing = aws.ec2.Instance(
+    "standing",
+    ami=image.id,
+    instance_type="t3.micro",
+    primary_network_interface={"network_interface_id": interface.id},
+    user_data=other("one", "two"),
+    user_data_replace_on_change=True,
+    opts=pulumi.ResourceOptions(delete_before_replace=True),
+)
 volume = aws.ebs.Volume(
     "data", availability_zone=zones[0], size=either(8, 9), type="gp3", encrypted=other(True, False)
 )
@@ -243,3 +258,4 @@ aws.backup.Selection(
 )
 pulumi.export("said", command.stdout)
 pulumi.export("bucket", bucket.bucket)
+pulumi.export("address", standing.private_ip)

@@ -34,6 +34,7 @@ NEVER_SET: dict[str, set[str]] = {
         "passwordData",
         "spotInstanceRequestId",
     },
+    "aws:ec2/networkInterface:NetworkInterface": {"outpostArn"},
     "aws:s3/bucket:Bucket": {"websiteDomain", "websiteEndpoint"},
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": {
         "expectedBucketOwner",

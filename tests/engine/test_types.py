@@ -28,6 +28,7 @@ UPDATED = {
     "RolePolicy may",
     "InstanceProfile profile",
     "Instance machine",
+    "NetworkInterface standing",
     "Volume data",
     "Bucket bucket",
     "BucketPublicAccessBlock bucket",
@@ -54,6 +55,7 @@ REPLACED = {
     "Role other",
     "RolePolicyAttachment session",
     "Instance machine",
+    "Instance standing",
     "Volume data",
     "VolumeAttachment data",
     "BucketObjectv2 file",
@@ -121,8 +123,10 @@ def test_what_cannot_be_updated_is_replaced(everything: Workspace) -> None:
     everything.set("variant", "none")
     everything.must(everything.up())
     everything.set("variant", "replace")
+    address = everything.outputs()["address"]
     replaced = everything.must(everything.up())
     assert replaced.only("replace") == REPLACED
+    assert everything.outputs()["address"] == address
     assert (everything.folder / "deleted").read_text().startswith("updated one after updated two")
     settled(everything)
 

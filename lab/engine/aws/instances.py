@@ -29,6 +29,7 @@ ROOT_VOLUME = {
     "volumeSize": "VolumeSize",
     "volumeType": "VolumeType",
 }
+OF_THE_INTERFACE = ("associatePublicIpAddress", "privateIp", "subnetId", "vpcSecurityGroupIds")
 NEED_A_STOP = {"instanceType", "userData", "userDataBase64"}
 
 
@@ -59,6 +60,13 @@ class Instance(Ec2Resource):
             },
         ),
         "monitoring": Property(computed=True),
+        "primaryNetworkInterface": Property(
+            computed=True,
+            fields={
+                "networkInterfaceId": Property(required=True, replaces=True),
+                "deleteOnTermination": Property(computed=True),
+            },
+        ),
         "privateIp": Property(computed=True, replaces=True),
         "rootBlockDevice": Property(
             computed=True,
@@ -98,6 +106,12 @@ class Instance(Ec2Resource):
         if "volumeTags" in inputs and "tags" in mapping(inputs.get("rootBlockDevice")):
             reason = "give volumeTags or rootBlockDevice.tags, not both"
             failures.append(Failure("volumeTags", reason))
+        if "primaryNetworkInterface" in inputs:
+            failures += [
+                Failure(name, "conflicts with primaryNetworkInterface, which has it")
+                for name in OF_THE_INTERFACE
+                if name in inputs
+            ]
         text = inputs.get("userData")
         if isinstance(text, str) and len(text.encode()) > USER_DATA_LIMIT:
             size = len(text.encode())
@@ -170,6 +184,9 @@ class Instance(Ec2Resource):
         """A public address can only be asked for with a network interface, as by the real one."""
         names = {"subnetId": "SubnetId", "privateIp": "PrivateIpAddress"}
         groups = items(inputs.get("vpcSecurityGroupIds"))
+        if "primaryNetworkInterface" in inputs:
+            existing = inputs["primaryNetworkInterface"]["networkInterfaceId"]
+            return {"NetworkInterfaces": [{"DeviceIndex": 0, "NetworkInterfaceId": existing}]}
         if "associatePublicIpAddress" not in inputs:
             return {
                 **given(inputs, names),
@@ -264,6 +281,11 @@ class Instance(Ec2Resource):
         }
         if "sourceDestCheck" in instance or "SourceDestCheck" in instance:
             found["sourceDestCheck"] = instance.get("SourceDestCheck", True)
+        if "primaryNetworkInterface" in state:
+            found["primaryNetworkInterface"] = {
+                "networkInterfaceId": found["primaryNetworkInterfaceId"],
+                "deleteOnTermination": interface["Attachment"].get("DeleteOnTermination", False),
+            }
         if "associatePublicIpAddress" not in state:
             found["associatePublicIpAddress"] = bool(found["publicIp"])
         if "userDataBase64" in state:

@@ -56,15 +56,20 @@ def running(pair: Pair) -> Machine | None:
 
 
 def test_machines_are_replaced_one_at_a_time_and_keep_their_data(pair: Pair) -> None:
-    """There, and back to the type that the lab's settings name."""
+    """There, and back to the type that the lab's settings name.
+
+    Each has the address of the one before: applications learn of another one only at the end.
+    """
     with load(pair.site) as seen:
         began = boottime()
         for settings in ({"database.instanceType": "t3.large"}, {}):
-            before = {name: pair.id(name) for name in pair.names}
+            before = dict(pair.machines)
             outcome = pair.site.up(settings)
             assert outcome.status == 0, outcome.text
             pair.look()
-            assert all(pair.id(name) != old for name, old in before.items())
+            for name, machine in pair.machines.items():
+                assert machine.id != before[name].id
+                assert machine.address == before[name].address
             pair.recover()
         steady(seen, SOON)
         no_gap(seen, began)

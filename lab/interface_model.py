@@ -1,0 +1,94 @@
+"""Where moto's network interfaces are not EC2's, it is put right here.
+
+One that is given to an instance gives it its subnet and its address, and outlives it; its address
+is nobody else's meanwhile. `install` must be called before the first request.
+"""
+
+import functools
+from typing import Any
+
+from moto.ec2.exceptions import InvalidParameterCombination, InvalidParameterValueError
+from moto.ec2.models.elastic_network_interfaces import NetworkInterfaceBackend
+from moto.ec2.models.instances import Instance
+from moto.ec2.responses.elastic_network_interfaces import ElasticNetworkInterfaces
+
+
+def _running(original: Any) -> Any:
+    @functools.wraps(original)
+    def run(self: Any, ec2_backend: Any, *arguments: Any, **keywords: Any) -> None:
+        wanted = [nic.get("NetworkInterfaceId") for nic in keywords.get("nics") or ()]
+        self.given_interfaces = [ec2_backend.get_network_interface(name) for name in wanted if name]
+        for nic in self.given_interfaces:
+            if nic.instance is not None:
+                raise InvalidParameterCombination(f"{nic.id} is in use by {nic.instance.id}")
+            keywords["subnet_id"], keywords["private_ip"] = nic.subnet.id, nic.private_ip_address
+            # For the instance to take.
+            nic.subnet.del_subnet_ip(nic.private_ip_address)
+        original(self, ec2_backend, *arguments, **keywords)
+
+    return run
+
+
+def _terminating(original: Any) -> Any:
+    @functools.wraps(original)
+    def terminate(self: Any) -> Any:
+        before = original(self)
+        for nic in self.given_interfaces:
+            # Not `detach_eni`: moto goes on asking a terminated instance for its first interface.
+            nic.instance = nic.attachment_id = nic.attach_time = nic.device_index = None
+            nic.status = "available"
+            self._private_ips.discard(nic.private_ip_address)
+        self.given_interfaces = []
+        return before
+
+    return terminate
+
+
+def _creating(original: Any) -> Any:
+    """moto makes an address up, which may be an instance's; a subnet knows which are free."""
+
+    @functools.wraps(original)
+    def create_network_interface(
+        self: Any, subnet: Any, private_ip_address: Any, *rest: Any, **named: Any
+    ) -> Any:
+        several = rest and rest[0]
+        address = private_ip_address
+        if not address and not several:
+            address = subnet.get_available_subnet_ip(None)
+        return original(self, subnet, address, *rest, **named)
+
+    return create_network_interface
+
+
+def _deleting(original: Any) -> Any:
+    @functools.wraps(original)
+    def delete_network_interface(self: Any, eni_id: str) -> None:
+        nic = self.get_network_interface(eni_id)
+        original(self, eni_id)
+        for held in nic.private_ip_addresses:
+            nic.subnet.del_subnet_ip(held["PrivateIpAddress"])
+
+    return delete_network_interface
+
+
+def _asked_to_delete(original: Any) -> Any:
+    @functools.wraps(original)
+    def delete_network_interface(self: Any) -> Any:
+        nic = self.ec2_backend.get_network_interface(self._get_param("NetworkInterfaceId"))
+        if nic.instance is not None:
+            raise InvalidParameterValueError(f"{nic.id} is in use by {nic.instance.id}")
+        return original(self)
+
+    return delete_network_interface
+
+
+def install() -> None:
+    """Put the truth in moto's place."""
+    for owner, name, changed in (
+        (Instance, "__init__", _running),
+        (Instance, "terminate", _terminating),
+        (NetworkInterfaceBackend, "create_network_interface", _creating),
+        (NetworkInterfaceBackend, "delete_network_interface", _deleting),
+        (ElasticNetworkInterfaces, "delete_network_interface", _asked_to_delete),
+    ):
+        setattr(owner, name, changed(getattr(owner, name)))
