@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from hosts.base.lease import boottime
 from lab import faults
 from tests.lab import traffic
@@ -70,6 +72,20 @@ def test_the_applications_password_is_exchanged_without_an_error(pair: Pair) -> 
             )
         steady(seen, SOON)
         assert traffic.send(pair.site.url, traffic.entry()).ok
+    assert not pair.verdict(seen).complaints
+
+
+@pytest.mark.thorough
+def test_the_replicas_password_is_exchanged_without_an_error(pair: Pair) -> None:
+    """One that comes back afterwards has the new one."""
+    replica = pair.replica()
+    with load(pair.site) as seen:
+        done = run(pair, "scripts.rotate", "password", "replication", "--yes")
+        assert done.returncode == 0, done.stdout + done.stderr
+        with pair.powered_off(replica):
+            steady(seen, SOON)
+        pair.recover()
+        steady(seen, SOON)
     assert not pair.verdict(seen).complaints
 
 

@@ -12,6 +12,7 @@ from tests.lab.database.ordeal import steady
 from tests.lab.database.pair import Pair
 from tests.lab.database.scenarios import SOON
 from tests.lab.site import SLOWNESS, Machine, eventually
+from tests.lab.soak.__main__ import plan, soak
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -53,6 +54,18 @@ def test_a_replica_comes_whatever_interrupts_its_first_boot_and_goes_again(pair:
 def running(pair: Pair) -> Machine | None:
     new = [m for m in pair.site.machines("database") if m.name not in pair.names]
     return new[0] if new else None
+
+
+@pytest.mark.thorough
+def test_three_machines_survive_faults_one_after_the_other(pair: Pair) -> None:
+    more = pair.site.up({"database.replicas": 2})
+    assert more.status == 0, more.text
+    pair.look()
+    soak(pair, plan(seed=3, count=12))
+    back = pair.site.up()
+    assert back.status == 0, back.text
+    pair.look()
+    pair.recover()
 
 
 def test_machines_are_replaced_one_at_a_time_and_keep_their_data(pair: Pair) -> None:
