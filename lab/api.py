@@ -18,7 +18,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from lab import backup_model, interface_model, s3_model
+from lab import backup_model, s3_model
 from lab.errors import refusal
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,6 @@ class Api:
     """moto, with a lock per service."""
 
     def __init__(self) -> None:
-        interface_model.install()
         s3_model.install()
         backup_model.install()
         self._moto = DomainDispatcherApplication(create_backend_app)

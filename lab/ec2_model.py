@@ -19,6 +19,8 @@ from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, 
 from moto.ec2.models.vpcs import VPCBackend
 from moto.ec2.responses.elastic_ip_addresses import ElasticIPAddresses
 
+from lab import interface_model
+
 PENDING = ("pending", 0)
 RUNNING = ("running", 16)
 SHUTTING_DOWN = ("shutting-down", 32)
@@ -34,6 +36,8 @@ class LabInstance(Instance):
     come of it is said by whoever drives the machine, with `became` and `ended`.
     """
 
+    given_interfaces: list[Any]
+    """Those that it does not end with: see `lab.interface_model`."""
     reboots = 0
     """How often a reboot has been asked for."""
 
@@ -82,7 +86,9 @@ class LabInstance(Instance):
             if eip.eni is not None and eip.eni.instance is self:
                 backend.disassociate_address(address=eip.public_ip)
         super().terminate()
-        for nic in list(self.nics.values()):
+        for nic in self.nics.values():
+            if nic in self.given_interfaces:
+                continue
             backend.enis.pop(nic.id, None)
             for held in nic.private_ip_addresses:
                 nic.subnet.del_subnet_ip(held["PrivateIpAddress"])
@@ -217,6 +223,7 @@ def _group_set(self: Any) -> Any:
 
 def install() -> None:
     """Put the truth in moto's place."""
+    interface_model.install()
     for owner, name, replacement in (
         (instances_module, "Instance", LabInstance),
         (ElasticAddress, "private_ip_address", _PrivateAddress()),

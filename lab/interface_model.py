@@ -34,11 +34,12 @@ def _terminating(original: Any) -> Any:
     def terminate(self: Any) -> Any:
         before = original(self)
         for nic in self.given_interfaces:
+            if nic.instance is not self:
+                continue
             # Not `detach_eni`: moto goes on asking a terminated instance for its first interface.
             nic.instance = nic.attachment_id = nic.attach_time = nic.device_index = None
             nic.status = "available"
             self._private_ips.discard(nic.private_ip_address)
-        self.given_interfaces = []
         return before
 
     return terminate

@@ -5,6 +5,7 @@ is late, so that this program may be restarted at any time.
 """
 
 import contextlib
+import faulthandler
 import logging
 import threading
 import time
@@ -33,6 +34,9 @@ STARTS = 10.0
 """Seconds between two starts of mysqld."""
 PREPARING = 30.0
 """Seconds that one statement for the accounts may take."""
+STUCK = 9
+"""Looks without a turn in between, `BETWEEN` seconds apart: no step waits half as long."""
+BETWEEN = 10.0
 AGAIN = 10.0
 """Seconds until a replica that did not come is invited again."""
 
@@ -82,6 +86,7 @@ class Agent:
         self._said = ""
         self._failure = ""
         self._work: tuple[Action, threading.Thread] | None = None
+        self._turns = 0
         self._woken = threading.Event()
         self._stopped = threading.Event()
         self._turn = threading.Lock()
@@ -98,9 +103,20 @@ class Agent:
             with self._turn:
                 if not self._stopped.is_set():
                     self.step()
+            self._turns += 1
             self._woken.wait(QUICK if self._urgent else LOOP)
             self._woken.clear()
         threading.Event().wait()
+
+    def watch(self) -> None:
+        """Returns when the loop is stuck. A frozen machine's looks are as late as its turns."""
+        seen, looks = self._turns, 0
+        while looks < STUCK and not self._stopped.wait(BETWEEN):
+            looks = looks + 1 if self._turns == seen else 0
+            seen = self._turns
+        if self._stopped.is_set():
+            threading.Event().wait()
+        faulthandler.dump_traceback()
 
     def stop(self) -> None:
         """The loop takes no further step; returns when the last one is done."""

@@ -142,6 +142,7 @@ class Database:
         )
         self._agent = agent = Agent(known, options.database, passwords)
         in_background("agent", agent.run)
+        in_background("a loop that is stuck", agent.watch)
         for name, watch in known.watches().items():
             in_background(name, watch)
         in_background(

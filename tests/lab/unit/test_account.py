@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from lab import account, ec2_model, network
@@ -241,3 +242,35 @@ def test_rules_are_read_one_peer_each(aws: Aws) -> None:
         (None, aws.group),
     }
     assert {(rule.protocol, rule.ports) for rule in rules} == {("tcp", (80, 81))}
+
+
+def test_an_interface_gives_its_address_to_one_instance_after_the_other(aws: Aws) -> None:
+    made = aws.ec2.create_network_interface(SubnetId=aws.subnet, Groups=[aws.group])
+    interface = str(made["NetworkInterface"]["NetworkInterfaceId"])
+    address = str(made["NetworkInterface"]["PrivateIpAddress"])
+
+    def run() -> str:
+        wanted = {"DeviceIndex": 0, "NetworkInterfaceId": interface}
+        answer = aws.ec2.run_instances(
+            ImageId="ami-1", MinCount=1, MaxCount=1, NetworkInterfaces=[wanted]
+        )
+        return str(answer["Instances"][0]["InstanceId"])
+
+    for _ in range(3):
+        instance = run()
+        aws.became_running(instance)
+        machine = aws.machine(instance)
+        assert [held.address for held in machine.addresses] == [address]
+        assert (machine.subnet, machine.groups) == (aws.subnet, (aws.group,))
+        with pytest.raises(ClientError, match="in use"):
+            run()
+        with pytest.raises(ClientError, match="in use"):
+            aws.ec2.delete_network_interface(NetworkInterfaceId=interface)
+        aws.ec2.terminate_instances(InstanceIds=[instance])
+        found = account.instance(instance)
+        assert found
+        found.ended()
+        # Nobody else gets the address meanwhile.
+        other = aws.run()
+        assert aws.described(other)["PrivateIpAddress"] != address
+    aws.ec2.delete_network_interface(NetworkInterfaceId=interface)
