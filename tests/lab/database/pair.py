@@ -148,9 +148,9 @@ class Pair:
     @contextmanager
     def behind(self, name: str) -> Generator[None]:
         """A replica that receives what is written to the load's table, and cannot apply it."""
-        enter = ("nsenter", f"--target={self.machines[name].pid}", "--all", "--")
+        pid = self.site.machine(name).pid  # another one since it was powered off
         with subprocess.Popen(
-            [*enter, "mysql", "-N", "-B", "--unbuffered"],
+            ["nsenter", f"--target={pid}", "--all", "--", "mysql", "-N", "-B", "--unbuffered"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
