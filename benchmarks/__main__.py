@@ -3,6 +3,7 @@
 Wants a machine on which no lab runs; takes some ten minutes.
 """
 
+import argparse
 import os
 import platform
 import shutil
@@ -23,6 +24,7 @@ REQUESTS = 1000
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__).parse_args()
     if missing := [name for name in ("nginx", "wrk") if shutil.which(name) is None]:
         sys.exit(f"bench: not there: {', '.join(missing)}. Do: apt-get install nginx-light wrk")
     if service.running():

@@ -4,6 +4,7 @@ A clone of its own with no caches: not Go's build cache either. Downloads are as
 package registries are.
 """
 
+import argparse
 import os
 import re
 import subprocess
@@ -20,6 +21,7 @@ STEP = re.compile(r"✓ (?P<what>.+?) (?P<length>(?:\d+ min )?[\d.]+ s)$", re.MU
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m benchmarks.setup", description=__doc__).parse_args()
     with TemporaryDirectory() as scratch:
         clone = Path(scratch) / "site"
         subprocess.run(["git", "clone", "--quiet", PROJECT, clone], check=True)

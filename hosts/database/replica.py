@@ -7,7 +7,7 @@ from pathlib import Path
 from hosts.base import services
 from hosts.database import semisync
 from hosts.database.certificate import AUTHORITY
-from hosts.database.mysql import Account, MySQLError, local
+from hosts.database.mysql import Account, MySQLError, Row, Session, local
 
 log = logging.getLogger("database")
 
@@ -73,6 +73,7 @@ def copy(address: str, account: Account) -> None:
         session.run("SET GLOBAL clone_valid_donor_list = %s", f"{address}:3306")
         session.run("SET GLOBAL super_read_only = OFF")
         session.run("SET GLOBAL read_only = ON")
+        before = _last_copy(session)
         try:
             session.run(
                 "CLONE INSTANCE FROM %s@%s:3306 IDENTIFIED BY %s REQUIRE SSL",
@@ -83,19 +84,28 @@ def copy(address: str, account: Account) -> None:
         except MySQLError as error:
             # The session ends with mysqld; whether the copy is whole is asked of the next one.
             log.info("CLONE: %s", error)
-    if not services.wait_until(_copied, RESTART, every=0.5):
+    if not services.wait_until(lambda: _copied(before), RESTART, every=0.5):
         message = f"the copy of the database at {address} did not come up"
         raise ActionError(message)
     log.info("copied the database at %s in %.1f s", address, time.monotonic() - began)
 
 
-def _copied() -> bool:
+def _last_copy(session: Session) -> Row:
+    """What mysqld knows of the last CLONE, also of one before its restart."""
+    rows = session.rows(
+        "SELECT STATE, ERROR_NO, ERROR_MESSAGE, BEGIN_TIME FROM performance_schema.clone_status"
+    )
+    return rows[0] if rows else ("", 0, "", None)
+
+
+def _copied(before: Row) -> bool:
     try:
         with local() as session:
-            state, number, message = session.row(
-                "SELECT STATE, ERROR_NO, ERROR_MESSAGE FROM performance_schema.clone_status"
-            )
-    except (MySQLError, ValueError):
+            now = _last_copy(session)
+    except MySQLError:
+        return False
+    state, number, message, _ = now
+    if now == before:
         return False
     if state == "Failed":
         text = f"CLONE failed: {number} {message}"
