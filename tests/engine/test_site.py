@@ -263,6 +263,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     },
     "database.replicas=2": {
         "Volume database-3": "create",
+        "NetworkInterface database-3": "create",
         "Instance database-3": "create",
         "VolumeAttachment database-3": "create",
         "Command database-3-ready": "create",
@@ -270,6 +271,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     },
     "database.replicas=0": {
         "Volume database-2": "delete",
+        "NetworkInterface database-2": "delete",
         "Instance database-2": "delete",
         "VolumeAttachment database-2": "delete",
         "Command database-2-ready": "delete",
