@@ -141,8 +141,9 @@ SCENARIOS = (
     Scenario(
         "not answered by AWS", "primary", cut_off("aws", direction="gets"), LEASE, None, lasts=6
     ),
-    Scenario("agent killed", "primary", killed(AGENT), SOON, moves=False, lasts=3),
-    Scenario("agent restarted", "primary", restarted(AGENT), SOON, moves=False, lasts=3),
+    # If it takes longer to start than is left of the lease, on a busy machine, it is a failover.
+    Scenario("agent killed", "primary", killed(AGENT), SOON, None, lasts=3),
+    Scenario("agent restarted", "primary", restarted(AGENT), SOON, None, lasts=3),
     Scenario("agent hung", "primary", hung(AGENT), LEASE, None, lasts=6),
     Scenario("guard killed", "primary", killed(GUARD), SOON, None, lasts=3),
     Scenario("volume full", "primary", full, 3 * LEASE, None, lasts=3),
