@@ -73,18 +73,31 @@ class Backups(pulumi.ComponentResource):
         return [
             self.bucket.apply(self._objects),
             self.bucket.apply(self._list),
+            *self._former(),
         ]
 
     def _objects(self, bucket: str) -> Statement:
-        readable = {bucket, *([self._restore.bucket] if self._restore else [])}
         return {
             "Sid": "Backups",
             "Effect": "Allow",
             "Action": ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
-            "Resource": [f"{self._arn(name)}/database*" for name in sorted(readable)],
+            "Resource": f"{self._arn(bucket)}/database*",
             # Never into a bucket of somebody else's who took the name.
             "Condition": {"StringEquals": {"aws:ResourceAccount": self._site.account}},
         }
+
+    def _former(self) -> list[Statement]:
+        """What is restored from is only read."""
+        if self._restore is None:
+            return []
+        return [
+            {
+                "Sid": "RestoredFrom",
+                "Effect": "Allow",
+                "Action": "s3:GetObject",
+                "Resource": f"{self._arn(self._restore.bucket)}/database*",
+            }
+        ]
 
     def _list(self, bucket: str) -> Statement:
         readable = {bucket, *([self._restore.bucket] if self._restore else [])}

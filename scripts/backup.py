@@ -68,12 +68,19 @@ def find(asked: argparse.Namespace) -> Place:
     if asked.table:
         if not asked.bucket:
             raise DeployedError("--table and --region need --bucket, too")
-        return Place.of(found.region, found.table, asked.bucket, asked.line or "database")
+        return Place.of(found.region, found.table, asked.bucket, asked.line or found.line)
     backups = deployed.outputs(asked.stack).get("backups")
     if not backups:
         raise DeployedError("the stack has no output backups: `pulumi up` makes it")
     bucket, line = asked.bucket or backups["bucket"], asked.line or backups["line"]
     return Place.of(found.region, found.table, bucket, line)
+
+
+def current(asked: argparse.Namespace) -> Place:
+    """Where the stack's own machines back up to, whatever else is to be read."""
+    if asked.table:
+        return find(asked)
+    return find(argparse.Namespace(**{**vars(asked), "bucket": None, "line": None}))
 
 
 def order(
@@ -245,6 +252,13 @@ def final(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
     )
 
 
+def _final(say: Callable[[str], None]) -> None:
+    wanted = ("SITE_REGION", "SITE_TABLE", "SITE_BUCKET", "SITE_LINE", "SITE_FINAL_BACKUP")
+    if missing := [name for name in wanted if name not in os.environ]:
+        sys.exit(f"not set: {', '.join(missing)}; the Pulumi program does when it runs this.")
+    final(os.environ, say)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     asked = _parser().parse_args(arguments)
@@ -254,11 +268,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         if asked.command == "final":
-            final(os.environ, say)
+            _final(say)
             return 0
         return _run(asked, find(asked), say)
-    except KeyError as error:
-        sys.exit(f"{error.args[0]} is not set; the Pulumi program sets it when it runs this.")
     except (
         *(BackupError, DeployedError, MissingError, StoreError, UnreachableError),
         *(BotoCoreError, ClientError),

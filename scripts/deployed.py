@@ -53,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record",
         default=NAME,
-        help="and, of a restored database, the output `line` of its backups",
+        help="and, after a restore, the output backups.line: the lease of the databases now",
     )
 
 

@@ -136,13 +136,13 @@ def confirm(stack: str, say: Say, ask: Callable[[str], str]) -> None:
 def run(asked: argparse.Namespace, say: Say, ask: Callable[[str], str]) -> int:
     """All of it. Raises what the functions above do."""
     target = catalog.target(asked.to)
-    place = backup.find(asked)
+    place, own = backup.find(asked), backup.current(asked)
     found = deployed.find(asked)
     stack = asked.stack or deployed.pulumi("stack", "--show-name").strip()
     chosen = ["--stack", stack]
     if asked.backup and not asked.plan:
         say("shipping the binary log up to now")
-        _first(lambda: backup.order(place.board, "ship", say))
+        _first(lambda: backup.order(own.board, "ship", say))
     way = plan(place, target, only=asked.line or "")
     say(shown(way))
     if asked.plan:
@@ -151,8 +151,8 @@ def run(asked: argparse.Namespace, say: Say, ask: Callable[[str], str]) -> int:
         confirm(stack, say, ask)
     if asked.backup:
         say("backing up what there is now")
-        taken = _first(lambda: backup.now(place, say))
-        say(f"backup {taken.id} of what there was is in s3://{place.store.bucket}/{taken.folder}/")
+        taken = _first(lambda: backup.now(own, say))
+        say(f"backup {taken.id} of what there was is in s3://{own.store.bucket}/{taken.folder}/")
     before = _restored(deployed.pulumi("config", "--json", *chosen))
     told = change(way, place.store.bucket, before, time.time())
     deployed.pulumi("config", "set-all", *chosen, "--path", *_plaintext(told.settings()))
@@ -281,8 +281,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (EOFError, KeyboardInterrupt):
         print(
-            "interrupted. If the databases were stopped already, the same command with"
-            " --no-backup goes on.",
+            "interrupted. If it was said that site:database.restore is set, `pulumi up` goes on"
+            " with the restore; else nothing was changed.",
             file=sys.stderr,
         )
         return 1

@@ -12,6 +12,7 @@ replica the primary that was not in sync, and loses what that replica had not re
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from hosts.base.coordination import Coordination, Machine
 from hosts.base.coordination import UnreachableError as CoordinationUnreachableError
 from hosts.base.lease import Record, UnreachableError
 from hosts.base.lease_table import DynamoTable
+from hosts.database.decide import STARTED_ANEW
 from hosts.database.pair import NAME, Pair, machine_of, pair
 from scripts import deployed
 
@@ -84,6 +86,11 @@ class Databases:
         machine = self.machine(name)
         heard = machine is not None and self.now - machine.updated < HEARD
         return heard and machine is not None and machine.state in ABLE
+
+    def may_lack_writes(self, name: str) -> bool:
+        """Whether a machine says that what it acknowledged last may not be on its disk."""
+        machine = self.machine(name)
+        return machine is not None and STARTED_ANEW in machine.detail
 
     def lines(self) -> list[str]:
         """For people: a line for each machine."""
@@ -154,11 +161,10 @@ class Operator:
             msg = f"{seen.primary} is the primary and alive: nothing has to be forced"
             raise RefusedError(msg)
         check_forced(seen, to)
-        lost = ", ".join(sorted(seen.in_sync))
+        lost = ", ".join(sorted(seen.in_sync - {to}))
         question = (
-            f"Only {lost} has every acknowledged write. {to} was not in sync: what it had not"
-            " received is lost to the site for good, although clients were told that it was"
-            f" written. Should {lost} come back, it is made a copy of {to}; what only it has is"
+            f"{_lacks(seen, to)} is lost to the site for good, although clients were told that it"
+            f" was written. Should {lost} come back, it is made a copy of {to}; what only it has is"
             f" kept aside as a dump first. {lost} must be off, or gone: cut off from the table"
             f" alone it would go on writing. To lose these writes, type {to}: "
         )
@@ -202,7 +208,12 @@ class Operator:
         began = self.clock()
         try:
             while self.clock() - began < within:
-                record = self.table.read(self.line)
+                try:
+                    record = self.table.read(self.line)
+                except UnreachableError as error:
+                    self.say(f"the table does not answer ({error}); asking on")
+                    self.sleep(POLL)
+                    continue
                 now = pair(record) if record else before.pair
                 passed = self.clock() - began
                 self._tell(now, passed)
@@ -228,7 +239,14 @@ class Operator:
             self.say(f"{passed:6.1f} s  {said}, generation {now.generation}")
 
     def _withdraw(self, before: Databases, target: str, request: str, why: str) -> Outcome:
-        withdrawn = self.table.write(self.line, {request: target}, {request: None})
+        try:
+            withdrawn = self.table.write(self.line, {request: target}, {request: None})
+        except UnreachableError as error:
+            msg = (
+                f"{why}, and the request could not be withdrawn ({error}): {target} may still"
+                " become the primary; look again when the table answers"
+            )
+            raise RefusedError(msg) from error
         asked = "the request was withdrawn" if withdrawn else "the request had been taken up"
         record = self.table.read(self.line)
         holder = machine_of(record.holder) if record else before.primary
@@ -273,11 +291,15 @@ def check(seen: Databases, target: str) -> None:
 
 def check_forced(seen: Databases, target: str) -> None:
     """Raises `RefusedError` unless forcing this machine is the only way left."""
-    able = sorted(name for name in seen.in_sync if name != target and seen.is_well(name))
+    able = sorted(
+        name
+        for name in seen.in_sync - {target}
+        if seen.is_well(name) and not seen.may_lack_writes(name)
+    )
     if seen.machine(target) is None:
         names = ", ".join(sorted({machine.name for machine in seen.machines}))
         msg = f"there is no database machine {target}; there are {names or 'none'}"
-    elif target in seen.in_sync:
+    elif target in seen.in_sync and not seen.may_lack_writes(target):
         msg = f"{target} is in sync: it takes over by itself, nothing has to be forced"
     elif able:
         msg = (
@@ -289,6 +311,20 @@ def check_forced(seen: Databases, target: str) -> None:
     else:
         return
     raise RefusedError(msg)
+
+
+def _lacks(seen: Databases, target: str) -> str:
+    """What the target may not have."""
+    if target in seen.in_sync:
+        return (
+            f"{target} started anew since it was in sync: what it acknowledged last and had not"
+            " on its disk yet"
+        )
+    names = ", ".join(sorted(seen.in_sync))
+    return (
+        f"Only {names} has every acknowledged write. {target} was not in sync: what it had not"
+        " received"
+    )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -329,6 +365,9 @@ def main(arguments: list[str]) -> int:
         print(question, end="", file=sys.stderr, flush=True)
         return sys.stdin.readline()
 
+    # Who is ended takes the request back, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         where = deployed.find(asked)
         client = where.dynamodb()

@@ -11,6 +11,9 @@ from typing import Literal
 
 from hosts.database.pair import Mode, Pair, machine_of
 
+STARTED_ANEW = "this machine started anew since it was called in sync"
+"""Why one in sync does not take over: an operator's program looks for it."""
+
 
 class Action(StrEnum):
     """One step; the next situation says what it led to."""
@@ -328,8 +331,8 @@ def _contend(now: Situation, mysqld: Mysqld) -> Decision:
     elif now.doubtful and pair.holder != now.me:
         return Decision(
             Action.REFUSE,
-            why="this machine started anew since it was called in sync: the last that it"
-            " acknowledged may not have reached its disk, and is on the primary's",
+            why=f"{STARTED_ANEW}: the last that it acknowledged may not have reached its disk, and"
+            " is on the primary's",
         )
     if now.behind:
         return Decision(Action.NOTHING, why=f"{machine_of(now.behind)} has received more")

@@ -95,8 +95,10 @@ class Keeper:
         os.waitpid(self._child, 0)
 
     def _end(self, _signal: int, _frame: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._child, signal.SIGKILL)
+        # Before there is a child its number is 0, which would be this program's own group.
+        if self._child:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._child, signal.SIGKILL)
         os._exit(0)
 
     def _end_former(self) -> None:

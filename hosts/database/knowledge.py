@@ -106,9 +106,10 @@ class Knowledge:
         try:
             record = self.lease.refresh()
             self.pair = pair(record) if record else None
-            if self.leads and self.pair and self.pair.address != self.address:
-                # The machine was replaced, and its volume leads on.
-                record = self.lease.refresh({"address": self.address})
+            if self.leads and self.pair and (self.pair.address != self.address or self.pair.force):
+                # The machine was replaced, and its volume leads on; or it is back, and another
+                # was to lead in its place: that must not come true at some later failover.
+                record = self.lease.refresh({"address": self.address, "force": None})
                 self.pair = pair(record) if record else None
             self.read = self.reachable = True
             self.failsafe.heard(self.pair)

@@ -178,6 +178,9 @@ class Steps:
             if now.others(self.me):
                 self._only(session, now.in_sync | {now.joining})
                 self._wait_until_received(session, now.in_sync)
+            else:
+                # As when the last one is dropped, which may be what was interrupted.
+                semisync.hang_up(session, "")
             semisync.wait_for(session, semisync.needed(now, now.in_sync, self.me))
 
     def set_mode(self, mode: Mode) -> None:

@@ -55,6 +55,8 @@ class Peer:
         return ",".join(part for part in (self.executed, self.received) if part)
 
 
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Whatever proxy the environment names."""
 SAID = frozenset(field.name for field in fields(Peer)) - {"address", "at"}
 
 
@@ -159,7 +161,7 @@ class Peers:
 def _get(address: str, path: str) -> bytes | None:
     try:
         url = f"http://{address}:{PORT}{path}"
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+        with _DIRECTLY.open(url, timeout=PATIENCE) as answer:
             return answer.read()
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
         return None

@@ -68,7 +68,7 @@ def test_the_bucket_keeps_versions_and_forgets_what_is_older_than_the_retention(
 def test_machines_may_write_read_and_list_backups_and_delete_none(site: Recording) -> None:
     statements = may(site, "database")
     arn = f"arn:aws:s3:::{bucket(site)}"
-    assert statements["Backups"]["Resource"] == [f"{arn}/database*"]
+    assert statements["Backups"]["Resource"] == f"{arn}/database*"
     assert statements["ListBackups"]["Resource"] == [arn]
     allowed = {*statements["Backups"]["Action"], statements["ListBackups"]["Action"]}
     assert not any("Delete" in action for action in allowed)
@@ -162,7 +162,11 @@ def test_a_restored_pair_has_volumes_of_its_own_and_the_former_ones_stay(
 def test_a_restored_pair_reads_where_it_comes_from_and_writes_a_line_of_its_own(
     restored: Recording,
 ) -> None:
-    readable: Any = may(restored, "database")["ListBackups"]["Resource"]
+    allowed = may(restored, "database")
+    assert allowed["RestoredFrom"]["Action"] == "s3:GetObject"
+    assert allowed["RestoredFrom"]["Resource"] == f"arn:aws:s3:::{RESTORE['bucket']}/database*"
+    assert allowed["Backups"]["Resource"] == f"arn:aws:s3:::{bucket(restored)}/database*"
+    readable: Any = allowed["ListBackups"]["Resource"]
     assert set(readable) == {
         f"arn:aws:s3:::{name}" for name in (bucket(restored), RESTORE["bucket"])
     }
