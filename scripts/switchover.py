@@ -3,11 +3,11 @@
 python -m scripts.switchover [--to NAME] [--stack S] [--yes] [--json]
 python -m scripts.switchover --force --to NAME
 
-Writes pause for less than a second. It is checked first, asked to confirm, and shown as it
-happens. Exit status: 0 done; 1 refused or failed, nothing changed unless said; 2 not understood.
+Writes pause, mostly for a fraction of a second. It is checked first, asked to confirm, and shown as
+it happens. Exit status: 0 done; 1 refused or failed, nothing changed unless said; 2 not understood.
 
---force is for when every machine that has all acknowledged writes is lost for good: it makes a
-replica the primary that was not in sync, and loses what that replica had not received.
+--force is for when every machine that surely has all acknowledged writes is lost for good: it makes
+a replica the primary that was not in sync, or lost power, and loses what that replica has not.
 """
 
 import argparse
@@ -140,8 +140,8 @@ class Operator:
             )
             raise RefusedError(msg)
         question = (
-            f"Make {target} the primary in place of {seen.primary}? Writes pause for less than a"
-            " second. Type yes: "
+            f"Make {target} the primary in place of {seen.primary}? Writes pause, mostly for a"
+            " fraction of a second. Type yes: "
         )
         if not confirmed and self.ask(question).strip() != "yes":
             msg = "it was not confirmed: nothing was changed"

@@ -1,7 +1,7 @@
 """Who is in charge: a lease in the table `coordination`. The only code that knows how one works.
 
 A record names its holder, a generation that grows with each new holder, and a counter that
-changes with each renewal. The holder renews about once a second. A contender may take a record
+changes with each renewal. The holder renews once or twice a second. A contender may take a record
 that was released, or that did not change for the lease time on the contender's own clock; so no
 two clocks need to agree. It takes it on the condition that it is still exactly what it watched.
 

@@ -35,7 +35,7 @@ STARTS = 10.0
 PREPARING = 30.0
 """Seconds that one statement for the accounts may take."""
 STUCK = 9
-"""Looks without a turn in between, `BETWEEN` seconds apart: no step waits half as long."""
+"""Looks without a turn in between, `BETWEEN` seconds apart: no step should wait as long."""
 BETWEEN = 10.0
 AGAIN = 10.0
 """Seconds until a replica that did not come is invited again."""

@@ -9,7 +9,8 @@ import pytest
 from moto import mock_aws
 
 from hosts.base.coordination import Coordination
-from hosts.database.backup import catalog
+from hosts.database.backup import catalog, store
+from hosts.database.backup.store import Store
 from scripts import backup, deployed, restore
 from scripts.restore import change
 from scripts.watched import Watched
@@ -127,6 +128,25 @@ def test_what_there_is_now_is_backed_up_first(
     assert "of what there was is in s3://backups/database/full/at-1000/" in capsys.readouterr().out
     assert pulumi.ups == 1
     assert world.orders == []
+
+
+def test_from_another_bucket_the_stacks_own_is_backed_up_first(
+    world: World, pulumi: Pulumi, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3 = store.client(REGION)
+    s3.create_bucket(
+        Bucket="former", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+    )
+    world.store = Store(s3, "former")
+    world.has(full(1000, 50), log(1, 0, 100, (10, 50_000)))
+
+    def order(*_: object) -> Any:
+        return backup.Entry(result="at-1000")
+
+    monkeypatch.setattr(backup, "order", order)
+    assert restore.main(["--to", AT, "--yes", "--bucket", "former"]) == 0
+    assert "of what there was is in s3://backups/database/full/" in capsys.readouterr().out
+    assert "site:database.restore.bucket=former" in pulumi.told
 
 
 def test_without_that_backup_it_goes_on_only_if_told(

@@ -9,7 +9,9 @@ import pytest
 from moto import mock_aws
 
 from hosts.base.coordination import Coordination
+from hosts.base.lease import UnreachableError
 from hosts.base.lease_table import DynamoTable
+from hosts.database.decide import STARTED_ANEW
 from scripts import deployed, switchover
 from scripts.switchover import Operator, RefusedError
 
@@ -97,6 +99,14 @@ class World:
         found = self.table.read("database")
         assert found
         return {**vars(found), **found.extra}
+
+
+class Flaky:
+    """A table of which one side does not always answer."""
+
+    def __init__(self, table: DynamoTable, read: Any = None, write: Any = None) -> None:
+        self.read = read or table.read
+        self.write = write or table.write
 
 
 @pytest.fixture
@@ -287,6 +297,58 @@ def test_force_is_refused_while_anyone_could_take_over_by_itself(world: World) -
     said = refusal(lambda: world.operator.force("database-3"))
     assert "database-2 is in sync and reports" in said
     assert "force" not in world.record
+
+
+def test_one_in_sync_that_lost_power_is_forced_when_the_primary_is_gone_for_good(
+    world: World,
+) -> None:
+    both_lost(world)
+    world.report(2, "booting", f"{STARTED_ANEW}: the last that it acknowledged ...")
+    world.answer = "database-2"
+    outcome = world.operator.force("database-2")
+    assert (outcome.changed, outcome.primary) == (True, "database-2")
+    assert "what it acknowledged last and had not on its disk yet" in world.asked[0]
+    assert "Should database-1 come back" in world.asked[0]
+
+
+def test_one_that_refuses_to_take_over_is_no_reason_to_refuse_another(world: World) -> None:
+    both_lost(world)
+    world.report(2, "booting", f"{STARTED_ANEW}: the last that it acknowledged ...")
+    assert world.operator.force("database-3").primary == "database-3"
+
+
+def test_a_table_that_is_away_for_a_moment_is_asked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.on_request = world.hand_over
+    away = [1, 2, 3]
+
+    def flaky(name: str) -> Any:
+        if away and "switchover_to" in world.record:
+            away.pop()
+            raise UnreachableError("no answer")
+        return world.table.read(name)
+
+    monkeypatch.setattr(world.operator, "table", Flaky(world.table, flaky))
+    assert world.operator.switch_over("database-2", confirmed=True).primary == "database-2"
+    assert "the table does not answer" in "\n".join(world.said)
+
+
+def test_a_request_that_could_not_be_withdrawn_is_said(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.on_request = lambda _: None
+    write = world.table.write
+
+    def flaky(name: str, expected: Any, changes: Any) -> Any:
+        if expected == {"switchover_to": "database-2"}:
+            raise UnreachableError("no answer")
+        return write(name, expected, changes)
+
+    monkeypatch.setattr(world.operator, "table", Flaky(world.table, write=flaky))
+    said = refusal(lambda: world.operator.switch_over("database-2", confirmed=True))
+    assert "could not be withdrawn" in said
+    assert "may still become the primary" in said
 
 
 def test_force_gives_way_to_a_primary_that_comes_back_meanwhile(world: World) -> None:
