@@ -69,7 +69,10 @@ def judge(writes: Iterable[Write], reads: Iterable[Read], table: Mapping[Id, int
         elif times and outcomes == {"denied"}:
             others.append(f"refused, and in the table: {attempts}")
     others += [f"in the table, and never sent: {id_}" for id_ in table.keys() - said.keys()]
-    others += [f"{read}" for read in reads if read.outcome == "backwards"]
+    asked = list(reads)
+    others += [f"{read}" for read in asked if read.outcome == "backwards"]
+    if asked and all(read.outcome == "failed" for read in asked):
+        others.append(f"of {len(asked)} reads none was answered")
     return Verdict(lost + others, len(lost))
 
 

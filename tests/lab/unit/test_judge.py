@@ -52,6 +52,13 @@ def test_a_read_that_goes_backwards_is_noticed() -> None:
     assert judge([], [read], {}).complaints == [str(read)]
 
 
+def test_reads_that_are_never_answered_are_noticed() -> None:
+    failed = [Read(0, at, at + 1, "failed", "", "refused") for at in range(3)]
+    assert judge([], failed, {}).complaints == ["of 3 reads none was answered"]
+    answered = Read(0, 3, 4, "read", "database-2", "")
+    assert judge([], [*failed, answered], {}).complaints == []
+
+
 def test_the_gap_is_the_longest_time_between_two_acknowledged_writes() -> None:
     writes = [write(n, "acknowledged", at) for n, at in enumerate([0, 9, 10, 10.5, 13, 14, 20])]
     assert write_gap([*writes, write(9, "unknown", 11)], since=10.2, until=13.5) == 2.5
