@@ -4,14 +4,15 @@ NAME ?=
 export STACK
 
 lab := .venv/bin/python -m lab
-sources := __main__.py app benchmarks components hosts lab scripts tests
+clients := .venv/bin/python -m tests.lab.clients
+sources := __main__.py app benchmarks components examples hosts lab policies scripts tests
 python := $(wildcard $(sources))
 shell_scripts := .ci/run lab/bootstrap lab/ground
 
-# These share nothing but the processors; the lab tier has one lab.
-without_machines := tests/components tests/scripts tests/lab/unit tests/hosts tests/engine
+# These share nothing but the processors, and the longest come first; the lab tier has one lab.
+without_machines := tests/engine tests/hosts tests/lab/unit tests/scripts tests/components
 
-.PHONY: help up preview down destroy status url env shell logs install venv test soak bench check fast format ground
+.PHONY: help up preview down destroy status url ca env shell logs install venv test soak bench docs check fast format ground
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -29,11 +30,14 @@ down: venv ## remove the site; the lab goes at once with everything in it
 destroy: venv ## pulumi destroy: every resource in its turn, each machine drained
 	@$(lab) destroy
 
-status: venv ## every machine: role, addresses, state
+status: venv ## how the site is, what is wrong and what to do; 1 if anything is
 	@$(lab) status
 
 url: venv ## where the site is, the URL alone
 	@$(lab) url
+
+ca: venv ## the file that a client has to trust, as in curl --cacert FILE
+	@$(lab) ca
 
 env: venv ## what a shell sets to use pulumi and aws here: eval "$$(make -s env)"
 	@$(lab) env
@@ -48,16 +52,22 @@ install: ground venv ## install what the lab needs, and start nothing
 	@$(lab) install
 
 test: install ## all four tiers, the last on real machines
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(without_machines)
+	@$(clients) h2load
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder \
+		-m "not thorough" $(without_machines)
 	.venv/bin/python -m pytest -m "not thorough" --ignore tests/lab/unit tests/lab
 
 soak: install ## what takes longer: faults, the model's 10,000 histories, random faults (COUNT=30, SEED=...)
-	.venv/bin/python -m pytest -m thorough tests/lab
+	@$(clients) chromium-headless-shell
+	.venv/bin/python -m pytest -m thorough tests/engine tests/lab
 	HISTORIES=10000 .venv/bin/python -m pytest -q tests/hosts/test_pair_model.py -k TestSite
 	@.venv/bin/python -m tests.lab.soak
 
-bench: install ## measure the README's figures and write them there
+bench: install ## measure the README's first table and write it there
 	.venv/bin/python -m benchmarks
+
+docs: venv ## write docs/settings.md anew
+	@.venv/bin/python -m scripts.settings_page
 
 check: venv fast ## format, lint, types and the fast tests
 	.venv/bin/ruff format --check $(python)

@@ -77,7 +77,7 @@ def one(name: str, target: Target = "primary") -> Callable[[Pair, Measured], Non
 
 
 def replaced(pair: Pair, measured: Measured) -> None:
-    """`pulumi up` that replaces every database machine, and back again."""
+    """`pulumi up` that replaces every database machine, and back again: two gaps."""
     for settings in ({"database.instanceType": OTHER_TYPE}, {}):
         pair.recover()
         with load(pair.site) as seen:
@@ -103,7 +103,7 @@ CASES = {
     "frozen": Case("primary's machine frozen for 7 s", LEASE, one("frozen")),
     "cut-off": Case("primary's machine cut off, silently", LEASE, one("cut off")),
     "switchover": Case("switchover", "≤ 0.2 s", one("switchover")),
-    "replaced": Case("`pulumi up` that replaces both machines", "≤ 0.2 s", replaced, 1),
+    "replaced": Case("`pulumi up` that replaces both machines", "≤ 0.2 s", replaced, RUNS // 2),
     "replica-off": Case("replica's machine powered off", "≤ 1 s", one("powered off", "replica")),
     "replica-cut-off": Case("replica's machine cut off", "≤ 1 s", one("cut off", "replica")),
     "dynamodb": Case("DynamoDB away for all, 10 s", NO_GAP, one("DynamoDB away", "both")),

@@ -1,6 +1,7 @@
 """The README's tables of figures, each between two markers."""
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,13 @@ class Figure:
 
 
 def table(figures: list[Figure]) -> str:
-    rows = [f"| {figure.what} | {figure.measured} | {figure.goal or '-'} |" for figure in figures]
-    return "\n".join(["| what | measured | goal |", "| --- | --- | --- |", *rows, ""])
+    rows = [(figure.what, figure.measured, figure.goal or "-") for figure in figures]
+    return columns(("what", "measured", "goal"), rows)
+
+
+def columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def write(name: str, content: str) -> None:

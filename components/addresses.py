@@ -8,14 +8,14 @@ ZONES = 8
 
 
 @dataclass(frozen=True)
-class ZoneSubnets:
-    """The CIDR blocks of one availability zone."""
+class Blocks:
+    """CIDR blocks of one availability zone, or of all that there may be."""
 
     private: str
     public: str
 
 
-def zone_subnets(vpc: str, zones: int) -> list[ZoneSubnets]:
+def zone_subnets(vpc: str, zones: int) -> list[Blocks]:
     """The subnets of the first `zones` zones of a VPC, each a sixteenth of it.
 
     Raises:
@@ -26,6 +26,16 @@ def zone_subnets(vpc: str, zones: int) -> list[ZoneSubnets]:
         raise ValueError(msg)
     blocks = list(ipaddress.IPv4Network(vpc).subnets(prefixlen_diff=4))
     return [
-        ZoneSubnets(private=str(blocks[zone]), public=str(blocks[ZONES + zone]))
-        for zone in range(zones)
+        Blocks(private=str(blocks[zone]), public=str(blocks[ZONES + zone])) for zone in range(zones)
     ]
+
+
+def halves(vpc: str) -> Blocks:
+    """Where all private and all public subnets of a VPC are, however many zones it has."""
+    private, public = ipaddress.IPv4Network(vpc).subnets()
+    return Blocks(private=str(private), public=str(public))
+
+
+def resolver(vpc: str) -> str:
+    """The address of a VPC's own resolver: the third one."""
+    return str(ipaddress.IPv4Network(vpc)[2])

@@ -20,7 +20,8 @@ import uv
 from components import settings
 from hosts.base.bundle import archive
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path()
+"""Of the program: Pulumi runs it in its own folder, wherever this package is."""
 BUILD = PROJECT / ".build"
 VENDORED = "site-packages"
 

@@ -8,15 +8,18 @@ from components import settings
 from components.app_release import release
 from components.connections import Port
 from components.database import Database
-from components.fleet import Fleet
+from components.fleet import NODE_EXPORTER, Fleet
 from components.foundation import Foundation
 from components.machine import InSubnet, Machine
 from components.network import Network
 from components.policies import read_parameters
+from components.secrets import AppServerSecrets
 from components.site import Site
 from hosts import app_server as host
 
-GUNICORN = Port("gunicorn", 8000)
+GUNICORN = Port("gunicorn", 8443)
+HAPROXY = Port("haproxy", 8405)
+"""What the one counts that knows the way to the database."""
 _APP = "/opt/site/app"
 
 
@@ -24,6 +27,7 @@ class AppServers(Fleet):
     """Spread over the zones. A new release makes new machines, ready before the old ones drain."""
 
     port = GUNICORN
+    exporters = (NODE_EXPORTER, HAPROXY)
 
     def __init__(
         self,
@@ -44,6 +48,9 @@ class AppServers(Fleet):
             opts=opts,
         )
         self.settings = settings
+        self.secrets = AppServerSecrets(
+            "app-server-secrets", site=site, authorities=settings.authorities, opts=self._child
+        )
         app = foundation.programs(
             "app",
             release(settings.folder, settings.module, foundation.settings),
@@ -51,7 +58,12 @@ class AppServers(Fleet):
             self,
         )
         identity = self._identity(
-            may=[read_parameters(site, database.secrets.for_applications)], programs=[app]
+            may=[
+                read_parameters(
+                    site, [*database.secrets.for_applications, *self.secrets.for_app_servers]
+                )
+            ],
+            programs=[app],
         )
         options = host.Options(
             port=GUNICORN.number,
@@ -77,7 +89,7 @@ class AppServers(Fleet):
                     user_data=self._rendered(
                         partial(host.user_data, self._facts(name, (app, _APP)), options)
                     ),
-                    after=[database.secrets],
+                    after=[database.secrets, self.secrets],
                     ready_after=[database.record, database.final_backup],
                     opts=self._child,
                 )

@@ -3,6 +3,10 @@
 Every component owns a security group and says on which ports it listens. A connection is declared
 once, `database.allow_from(app_servers)`, and opens both ends of the arrow: the listener's ingress
 and the caller's egress. The rules are resources of their own: one more touches no other.
+
+Beside each rule of a role stands a parameter, which the role's machines follow: their own
+firewalls let through the same arrows (docs/decisions/0015). A security group knows its members; a
+machine's firewall knows its peers by the network that they are in.
 """
 
 from collections.abc import Sequence
@@ -13,6 +17,8 @@ import pulumi
 import pulumi_aws as aws
 
 from components.site import Site
+from hosts.base.firewall import Arrow, Way
+from hosts.base.followed import ARROWS, path
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,15 @@ class SecurityGroup(pulumi.ComponentResource):
         *,
         site: Site,
         vpc_id: pulumi.Input[str],
+        network: str,
         ports: Sequence[Port] = (),
         role: str | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """`network` is where its members are, `role` that of the machines among them."""
         super().__init__("site:connections:SecurityGroup", name, None, opts)
         self.name = name
+        self.network = network
         self.ports = tuple(ports)
         self._site = site
         self._role = role
@@ -81,34 +90,52 @@ class SecurityGroup(pulumi.ComponentResource):
         rules: list[pulumi.Resource] = []
         for port in ports or self.ports:
             if isinstance(peer, Addresses):
-                rules.append(self._ingress(peer, port))
+                rules += self._ingress(peer, port)
             else:
-                rules.append(self._ingress(peer.security_group, port))
-                rules.append(peer.security_group.egress(self, port))
+                rules += self._ingress(peer.security_group, port)
+                rules += peer.security_group.egress(self, port)
         return rules
 
     def allow_to(self, peer: Addresses, *ports: Port) -> list[pulumi.Resource]:
         """Lets this component reach ports of addresses that are not ours."""
-        return [self.egress(peer, port) for port in ports]
+        return [rule for port in ports for rule in self.egress(peer, port)]
 
-    def _ingress(self, peer: "SecurityGroup | Addresses", port: Port) -> pulumi.Resource:
-        name = f"{self.name}-from-{peer.name}-{port.number}"
-        return self._rule(aws.vpc.SecurityGroupIngressRule, name, peer, port, "from")
+    def _ingress(self, peer: "SecurityGroup | Addresses", port: Port) -> list[pulumi.Resource]:
+        return self._open("in", peer, port)
 
-    def egress(self, peer: "SecurityGroup | Addresses", port: Port) -> pulumi.Resource:
+    def egress(self, peer: "SecurityGroup | Addresses", port: Port) -> list[pulumi.Resource]:
         """This component's end of an arrow; the other end is the listener's `allow_from`."""
-        name = f"{self.name}-to-{peer.name}-{port.number}"
-        return self._rule(aws.vpc.SecurityGroupEgressRule, name, peer, port, "to")
+        return self._open("out", peer, port)
+
+    def _open(
+        self, way: Way, peer: "SecurityGroup | Addresses", port: Port
+    ) -> list[pulumi.Resource]:
+        word = {"in": "from", "out": "to"}[way]
+        name = f"{self.name}-{word}-{peer.name}-{port.number}"
+        what = f"{port.name} {word} {peer.name}"
+        rule = self._rule(name, way, peer, port, what)
+        if self._role is None:
+            return [rule]
+        return [rule, self._followed(name, Arrow(way, port.number, _network(peer), what))]
+
+    def _followed(self, name: str, arrow: Arrow) -> pulumi.Resource:
+        role = self._role or ""
+        return aws.ssm.Parameter(
+            name,
+            name=self._site.parameter(f"{path(role)}/{ARROWS}{name}"),
+            type="String",
+            value=arrow.to_json(),
+            tags=self._site.tags(name, role),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
 
     def _rule(
-        self,
-        kind: type[aws.vpc.SecurityGroupIngressRule | aws.vpc.SecurityGroupEgressRule],
-        name: str,
-        peer: "SecurityGroup | Addresses",
-        port: Port,
-        way: str,
+        self, name: str, way: Way, peer: "SecurityGroup | Addresses", port: Port, what: str
     ) -> pulumi.Resource:
-        return kind(
+        kinds: dict[
+            Way, type[aws.vpc.SecurityGroupIngressRule | aws.vpc.SecurityGroupEgressRule]
+        ] = {"in": aws.vpc.SecurityGroupIngressRule, "out": aws.vpc.SecurityGroupEgressRule}
+        return kinds[way](
             name,
             security_group_id=self.id,
             referenced_security_group_id=_group_id(peer),
@@ -116,7 +143,7 @@ class SecurityGroup(pulumi.ComponentResource):
             ip_protocol="tcp",
             from_port=port.number,
             to_port=port.number,
-            description=f"{port.name} {way} {peer.name}",
+            description=what,
             tags=self._site.tags(name, self._role),
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -128,3 +155,7 @@ def _group_id(peer: SecurityGroup | Addresses) -> pulumi.Output[str] | None:
 
 def _cidr(peer: SecurityGroup | Addresses) -> str | None:
     return peer.cidr if isinstance(peer, Addresses) else None
+
+
+def _network(peer: SecurityGroup | Addresses) -> str:
+    return peer.cidr if isinstance(peer, Addresses) else peer.network

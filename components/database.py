@@ -10,7 +10,7 @@ import pulumi_aws as aws
 from components import settings
 from components.backups import Backups
 from components.connections import Port
-from components.fleet import Fleet
+from components.fleet import NODE_EXPORTER, Fleet
 from components.foundation import Foundation
 from components.machine import AtInterface, Machine
 from components.network import Network, Subnet
@@ -28,6 +28,7 @@ GUARD = Port("guard", 8008)
 """Says who is primary, and who may be read from."""
 AGENTS = Port("agents", 8009)
 """The machines' agents, among themselves."""
+MYSQLD_EXPORTER = Port("mysqld-exporter", 9104)
 
 
 class Database(Fleet):
@@ -40,6 +41,7 @@ class Database(Fleet):
     """
 
     schema = "site"
+    exporters = (NODE_EXPORTER, MYSQLD_EXPORTER)
 
     def __init__(
         self,
@@ -148,7 +150,7 @@ class Database(Fleet):
 
     def _restore_point(self) -> dict[str, str] | None:
         restore = self._settings.restore
-        return restore.model_dump(include={"id", "to", "bucket", "line"}) if restore else None
+        return restore.model_dump(exclude={"kept"}) if restore else None
 
     def _user_data(self, name: str, ordinal: int, volume: str) -> str:
         options = host.Options(

@@ -1,23 +1,37 @@
 """The machines of one role: what they share, and the name with the addresses of the ready ones."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar, cast
 
 import pulumi
 import pulumi_aws as aws
 
+from components.addresses import resolver
 from components.connections import HTTP, HTTPS, Addresses, Connectable, Port, SecurityGroup
 from components.foundation import Foundation, Programs
 from components.machine import Identity, Machine
 from components.network import Network
-from components.policies import Statement, document, read_programs, session_manager, trust_ec2
+from components.policies import (
+    Statement,
+    document,
+    follow_parameters,
+    read_programs,
+    session_manager,
+    ship_logs,
+    trust_ec2,
+)
 from components.site import Site
 from hosts.base import Bundle, MachineFacts
 from hosts.base.bundle import build
 from hosts.base.cloud_config import TooLongError
+from hosts.base.followed import MAINTENANCE, path
+from hosts.base.maintenance import NONE
 
 RECORD_TTL = 1
 """Seconds. HAProxy asks each second; a longer life only delays new machines."""
 
+NODE_EXPORTER = Port("node-exporter", 9100)
+"""On every machine: how the machine is, and what its agent says of its role."""
 _HOSTS = "/opt/site/hosts"
 _AWS = Addresses("aws", "0.0.0.0/0")  # the APIs have public addresses, too many and too new to list
 _PACKAGES = Addresses("packages", "0.0.0.0/0")  # the distribution's archive: plain HTTP, signed
@@ -29,6 +43,10 @@ class Fleet(pulumi.ComponentResource):
     `record` is there when every machine of the role is in service.
     """
 
+    public: ClassVar[bool] = False
+    """Whether its machines are in public subnets, with public addresses of their own."""
+    exporters: ClassVar[Sequence[Port]] = (NODE_EXPORTER,)
+    """Where Prometheus asks the role's machines how they are."""
     record: aws.route53.Record
 
     def __init__(
@@ -49,7 +67,13 @@ class Fleet(pulumi.ComponentResource):
         self._foundation = foundation
         self._child = pulumi.ResourceOptions(parent=self)
         self.security_group = SecurityGroup(
-            role, site=site, vpc_id=network.vpc_id, ports=ports, role=role, opts=self._child
+            role,
+            site=site,
+            vpc_id=network.vpc_id,
+            network=network.blocks.public if self.public else network.blocks.private,
+            ports=ports,
+            role=role,
+            opts=self._child,
         )
         self._programs = foundation.programs(f"{role}-programs", build(role), role, self)
 
@@ -61,9 +85,8 @@ class Fleet(pulumi.ComponentResource):
         self,
         *,
         items: Sequence[str] = (),
-        may: Sequence[pulumi.Input[Statement]] = (),
+        may: pulumi.Input[Sequence[Statement]] | Sequence[pulumi.Input[Statement]] = (),
         programs: Sequence[Programs] = (),
-        public: bool = False,
     ) -> Identity:
         """The role's instance profile and all that its machines need from first second to last.
 
@@ -71,7 +94,6 @@ class Fleet(pulumi.ComponentResource):
             items: Which items of the coordination table they share, besides the machines' own.
             may: What else they may do.
             programs: What they fetch besides the programs of their role.
-            public: They reach the internet by addresses of their own.
         """
         role = aws.iam.Role(
             self.role,
@@ -81,17 +103,20 @@ class Fleet(pulumi.ComponentResource):
             opts=self._child,
         )
         stored = [self._programs, *programs]
-        granted: list[pulumi.Input[Statement]] = [
+        granted = [
             *session_manager(self._site),
+            ship_logs(self._site),
             read_programs(self._foundation.bucket_arn, [program.key for program in stored]),
             self._foundation.coordinate("machine/*", *items),
-            *may,
+            follow_parameters(self._site, self._site.parameter(path(self.role))),
         ]
+        # Also a list some of whose statements are not known yet.
+        known = pulumi.Output.from_input(cast("pulumi.Input[Sequence[Statement]]", may))
         policy = aws.iam.RolePolicy(
             self.role,
             name=self._site.name(self.role),
             role=role.name,
-            policy=pulumi.Output.all(*granted).apply(document),
+            policy=known.apply(lambda more: document([*granted, *more])),
             opts=self._child,
         )
         profile = aws.iam.InstanceProfile(
@@ -108,17 +133,29 @@ class Fleet(pulumi.ComponentResource):
             needs=[
                 policy,
                 *(program.object for program in stored),
-                *self._ways_out(public=public),
+                *self._ways_out(),
+                self._maintenance(),
                 self._network,
                 self._foundation,
             ],
         )
 
-    def _ways_out(self, *, public: bool) -> list[pulumi.Resource]:
+    def _maintenance(self) -> pulumi.Resource:
+        name = f"{self.role}-{MAINTENANCE}"
+        return aws.ssm.Parameter(
+            name,
+            name=self._site.parameter(f"{path(self.role)}/{MAINTENANCE}"),
+            type="String",
+            value=self._foundation.settings.maintenance_window or NONE,
+            tags=self._site.tags(name, self.role),
+            opts=self._child,
+        )
+
+    def _ways_out(self) -> list[pulumi.Resource]:
         # Here and not among the arrows between the roles: a machine needs AWS from its first
         # second, to fetch its programs, to its last, to say that it is drained.
         rules = self.security_group.allow_to(_AWS, HTTPS)
-        if public or not self._network.endpoints:
+        if self.public or not self._network.endpoints:
             rules += self.security_group.allow_to(_PACKAGES, HTTP)
         if self._network.endpoints:
             rules += self._network.endpoints.allow_from(self)
@@ -136,6 +173,7 @@ class Fleet(pulumi.ComponentResource):
             table=self._foundation.table,
             bucket=self._foundation.bucket,
             zone=self._site.zone,
+            resolver=resolver(self._network.cidr),
             bundles=tuple(Bundle(key=p.key, sha256=p.sha256, path=path) for p, path in unpacked),
         )
 

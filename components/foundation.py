@@ -1,4 +1,4 @@
-"""What machines of all roles share: their image, the coordination table, the bucket of programs."""
+"""What machines of all roles share: image, coordination table, bucket of programs, logs."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from components.bucket import close_to_the_world
 from components.policies import Statement, coordinate
 from components.site import Site
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path()
+"""Of the program: Pulumi runs it in its own folder, wherever this package is."""
 _BUILT = Path(".build/bundles")
 
 
@@ -34,6 +35,7 @@ class Foundation(pulumi.ComponentResource):
         *,
         site: Site,
         settings: settings.Machines,
+        logs: settings.Logs,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("site:foundation:Foundation", name, None, opts)
@@ -44,6 +46,7 @@ class Foundation(pulumi.ComponentResource):
         self.image_id = self._image(settings)
         self.table = self._table()
         self.bucket = self._bucket()
+        self._logs(logs)
         self.register_outputs({"table": self.table, "bucket": self.bucket})
 
     def _image(self, settings: settings.Machines) -> pulumi.Output[str]:
@@ -90,6 +93,16 @@ class Foundation(pulumi.ComponentResource):
         )
         return self._site.name("coordination")
 
+    def _logs(self, settings: settings.Logs) -> None:
+        """Where the last words of a machine stay that is gone."""
+        aws.cloudwatch.LogGroup(
+            "logs",
+            name=self._site.log_group,
+            retention_in_days=settings.retention_days,
+            tags=self._site.tags("logs"),
+            opts=self._child,
+        )
+
     def coordinate(self, *keys: str) -> Statement:
         """Leave to read and write these items of the coordination table."""
         return coordinate(self._site, self.table, keys)
@@ -99,7 +112,11 @@ class Foundation(pulumi.ComponentResource):
         name = self._site.name(f"programs-{self._site.account}-{self._site.region}")
         self.bucket_arn = self._site.arn("s3", name, region=False, account=False)
         bucket = aws.s3.Bucket(
-            "programs", bucket=name, tags=self._site.tags("programs"), opts=self._kept
+            "programs",
+            bucket=name,
+            force_destroy=True,  # its objects outlive their resources
+            tags=self._site.tags("programs"),
+            opts=self._kept,
         )
         close_to_the_world("programs", bucket.id, self.bucket_arn, self._child)
         self._bucket_id = bucket.id
@@ -122,6 +139,8 @@ class Foundation(pulumi.ComponentResource):
             source=pulumi.FileAsset(str(_BUILT / key)),
             content_type="application/gzip",
             tags=self._site.tags(name, role),
-            opts=pulumi.ResourceOptions(parent=parent),
+            # After an update that failed, the former object waits to be deleted while the program
+            # goes back to it: under the same key, the new one would be deleted in its stead.
+            opts=pulumi.ResourceOptions(parent=parent, retain_on_delete=True),
         )
         return Programs(key, sha256, stored)

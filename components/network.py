@@ -2,18 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
 from components import settings
-from components.addresses import ZoneSubnets, zone_subnets
+from components.addresses import Blocks, halves, zone_subnets
 from components.connections import HTTPS, SecurityGroup
 from components.site import Site
 
 # Session Manager's and Parameter Store's. S3 and DynamoDB have gateway endpoints, which are free;
 # the EC2 API is called by the load balancers alone, who have public addresses.
-_PRIVATE_SERVICES = ("ssm", "ssmmessages")
+_PRIVATE_SERVICES = ("logs", "monitoring", "sns", "ssm", "ssmmessages")
+# The numbers of a network ACL's rules, which are asked in their order. That of the rule which lets
+# everyone in never changes: it is there at every moment of an update.
+_FIRST_BLOCKED, _EVERYONE = 100, 1000
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Network(pulumi.ComponentResource):
         )
         self.vpc_id = vpc.id
         self.cidr = settings.cidr
+        self.blocks = halves(settings.cidr)
         # AWS gives every VPC a group whose members may talk to each other. Nobody is in it.
         aws.ec2.DefaultSecurityGroup(
             "default",
@@ -93,6 +98,7 @@ class Network(pulumi.ComponentResource):
                     nat_gateway_id=nats[index % len(nats)].id,
                     opts=self._child,
                 )
+        self._keep_out(settings.blocked_networks)
         for service in ("s3", "dynamodb"):
             self._gateway_endpoint(service, [public_table, *private_tables])
         self.endpoints = None if nats else self._interface_endpoints()
@@ -120,7 +126,7 @@ class Network(pulumi.ComponentResource):
             raise pulumi.RunError(msg)
         return sorted(found)[:wanted]
 
-    def _private(self, zones: Sequence[str], blocks: Sequence[ZoneSubnets]) -> list[Subnet]:
+    def _private(self, zones: Sequence[str], blocks: Sequence[Blocks]) -> list[Subnet]:
         return [
             self._subnet("private", ordinal, zone, block.private)
             for ordinal, (zone, block) in enumerate(zip(zones, blocks, strict=True), 1)
@@ -163,6 +169,22 @@ class Network(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[way_out]),
         )
 
+    def _keep_out(self, blocked: Sequence[str]) -> None:
+        """The public subnets' network ACL: nothing of these networks comes in, not even answers."""
+        everyone = _acl_rule(_EVERYONE, "allow", "0.0.0.0/0")
+        aws.ec2.NetworkAcl(
+            "public",
+            vpc_id=self.vpc_id,
+            subnet_ids=[subnet.id for subnet in self.public],
+            ingress=[
+                *(_acl_rule(n, "deny", cidr) for n, cidr in enumerate(blocked, _FIRST_BLOCKED)),
+                everyone,
+            ],
+            egress=[everyone],
+            tags=self._site.tags("public"),
+            opts=self._child,
+        )
+
     def _gateway_endpoint(self, service: str, tables: Sequence[aws.ec2.RouteTable]) -> None:
         aws.ec2.VpcEndpoint(
             service,
@@ -176,7 +198,12 @@ class Network(pulumi.ComponentResource):
 
     def _interface_endpoints(self) -> SecurityGroup:
         group = SecurityGroup(
-            "endpoints", site=self._site, vpc_id=self.vpc_id, ports=[HTTPS], opts=self._child
+            "endpoints",
+            site=self._site,
+            vpc_id=self.vpc_id,
+            network=self.blocks.private,
+            ports=[HTTPS],
+            opts=self._child,
         )
         for service in _PRIVATE_SERVICES:
             aws.ec2.VpcEndpoint(
@@ -191,3 +218,15 @@ class Network(pulumi.ComponentResource):
                 opts=self._child,
             )
         return group
+
+
+def _acl_rule(number: int, action: str, cidr: str) -> Any:
+    """A rule for all protocols and ports, incoming or outgoing."""
+    return {
+        "rule_no": number,
+        "action": action,
+        "protocol": "-1",
+        "cidr_block": cidr,
+        "from_port": 0,
+        "to_port": 0,
+    }

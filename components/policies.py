@@ -109,10 +109,62 @@ def read_parameters(site: Site, names: Iterable[str]) -> Statement:
     }
 
 
+def write_parameter(site: Site, name: str) -> Statement:
+    """Writing exactly this parameter, which exists."""
+    return {
+        "Sid": "WriteParameter",
+        "Effect": "Allow",
+        "Action": "ssm:PutParameter",
+        "Resource": site.arn("ssm", f"parameter{name}"),
+    }
+
+
+def follow_parameters(site: Site, path: str) -> Statement:
+    """Reading all parameters below a path: to IAM, the call is about the path itself."""
+    return {
+        "Sid": "Followed",
+        "Effect": "Allow",
+        "Action": "ssm:GetParametersByPath",
+        "Resource": site.arn("ssm", f"parameter{path}"),
+    }
+
+
+def ship_logs(site: Site) -> Statement:
+    """Writing to the stack's log group: any stream, as nothing tells IAM which is a machine's."""
+    return {
+        "Sid": "Logs",
+        "Effect": "Allow",
+        "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+        "Resource": site.arn("logs", f"log-group:{site.log_group}:log-stream:*"),
+    }
+
+
+def publish_alerts(site: Site, topic: str, namespace: str) -> list[Statement]:
+    """Publishing to one topic, and a sign of life to CloudWatch."""
+    return [
+        {
+            "Sid": "PublishAlerts",
+            "Effect": "Allow",
+            "Action": "sns:Publish",
+            "Resource": site.arn("sns", topic),
+        },
+        {
+            "Sid": "SignOfLife",
+            "Effect": "Allow",
+            "Action": "cloudwatch:PutMetricData",
+            "Resource": "*",
+            "Condition": {"StringEquals": {"cloudwatch:namespace": namespace}},
+        },
+    ]
+
+
 def claim_addresses(
     site: Site, role: str, allocations: Sequence[str], subnets: Sequence[str]
 ) -> list[Statement]:
     """Associating these Elastic IPs, and only with machines of this role in these subnets."""
+    placed = {
+        "ArnEquals": {"ec2:Subnet": [site.arn("ec2", f"subnet/{subnet}") for subnet in subnets]}
+    }
     return [
         {
             "Sid": "ClaimAddresses",
@@ -138,11 +190,15 @@ def claim_addresses(
             "Effect": "Allow",
             "Action": "ec2:AssociateAddress",
             "Resource": site.arn("ec2", "network-interface/*"),
-            "Condition": {
-                "ArnEquals": {
-                    "ec2:Subnet": [site.arn("ec2", f"subnet/{subnet}") for subnet in subnets]
-                }
-            },
+            "Condition": placed,
+        },
+        {
+            # A private one for each public one: the machine's first stays its own.
+            "Sid": "PrivateAddresses",
+            "Effect": "Allow",
+            "Action": "ec2:AssignPrivateIpAddresses",
+            "Resource": site.arn("ec2", "network-interface/*"),
+            "Condition": placed,
         },
         {
             "Sid": "SeeAddresses",

@@ -31,6 +31,11 @@ class Site:
         tags = {"Project": self.project, "Stack": self.stack, "Name": self.name(of)}
         return tags | ({"Role": role} if role else {})
 
+    @property
+    def log_group(self) -> str:
+        """Where the machines' journals go in CloudWatch Logs."""
+        return f"/{self.project}/{self.stack}"
+
     def parameter(self, path: str) -> str:
         """The name of a parameter in SSM Parameter Store."""
         return f"/{self.project}/{self.stack}/{path}"

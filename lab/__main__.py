@@ -18,6 +18,7 @@ COMMANDS: dict[str, commands.Command] = {
     "destroy": commands.destroy,
     "status": commands.status,
     "url": commands.url,
+    "ca": commands.ca,
     "env": commands.env,
     "shell": commands.shell,
     "logs": commands.logs,

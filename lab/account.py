@@ -260,11 +260,10 @@ def _volumes(backend: Any) -> dict[str, int]:
 def _zones() -> Iterator[Zone]:
     backend: Any = cast("Any", route53_backends[DEFAULT_ACCOUNT_ID]["aws"])
     for zone in list(backend.zones.values()):
-        if zone.private_zone:
-            records = tuple(
-                Record(record.name.rstrip("."), record.type, int(record.ttl or 0), values)
-                for record in list(zone.rrsets)
-                if (values := tuple(str(value) for value in record.records))
-                and record.type not in ("NS", "SOA")
-            )
-            yield Zone(zone.name.rstrip("."), records)
+        records = tuple(
+            Record(record.name.rstrip("."), record.type, int(record.ttl or 0), values)
+            for record in list(zone.rrsets)
+            if (values := tuple(str(value) for value in record.records))
+            and record.type not in ("NS", "SOA")
+        )
+        yield Zone(zone.name.rstrip("."), records, public=not zone.private_zone)

@@ -1,4 +1,8 @@
-"""Elastic IPs: each is an address of the user's machine, in 127/8, that leads to its holder."""
+"""Elastic IPs: each is an address of the user's machine, in 127/8, that leads to its holder.
+
+So does a port that on AWS only Session Manager's port forwarding leads to, one on a machine's own
+loopback.
+"""
 
 import json
 import logging
@@ -8,13 +12,16 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lab import paths
+from lab import network, paths
 from lab.facts import Facts, Instance, Rule
 
 log = logging.getLogger(__name__)
 
 _MOST_PORTS = 32
 """A rule that opens more than these is not a service: the lab does not listen on them all."""
+
+SESSIONS = {"monitoring": ("127.0.9.90", 9090)}
+"""By role: the address of the user's machine, and the port, the same on the machine's loopback."""
 
 
 @dataclass(frozen=True, order=True)
@@ -24,17 +31,31 @@ class Forward:
     address: str
     port: int
     private: str
+    inside: str = ""
+    """The name space that `private` is in; empty: the lab's internet."""
 
 
 def forwards(facts: Facts) -> frozenset[Forward]:
-    """What the user's machine listens on: the holders' ports that are open to the whole world."""
+    """What the user's machine listens on: the holders' ports that are open to the whole world.
+
+    Also while a holder is off: what is sent to it vanishes, nobody says that it is.
+    """
     found: set[Forward] = set()
     for eip in facts.elastic:
         instance = facts.instances.get(eip.instance or "")
-        if instance and eip.private and instance.state in ("pending", "running"):
+        if instance and eip.private and instance.state != "shutting-down":
             for port in open_ports(facts, instance):
                 found.add(Forward(eip.address, port, eip.private))
     return frozenset(found)
+
+
+def sessions(facts: Facts) -> frozenset[Forward]:
+    """As if there were a session to each port of `SESSIONS` all the time."""
+    return frozenset(
+        Forward(*SESSIONS[instance.role], "127.0.0.1", network.name_space(instance.id))
+        for instance in facts.instances.values()
+        if instance.role in SESSIONS and instance.state != "shutting-down"
+    )
 
 
 def open_ports(facts: Facts, instance: Instance) -> set[int]:
@@ -68,7 +89,7 @@ class Forwarding:
         """What could not be listened on, and why."""
 
     def want(self, wanted: frozenset[Forward]) -> None:
-        """Listen on these and no others; connections of what changed are cut."""
+        """Listen on these and no others; connections of what changed are lost."""
         with self._guard:
             if self._process is None or self._process.poll() is not None:
                 self._process, self._wanted = self._start(), frozenset()
@@ -101,7 +122,9 @@ class Forwarding:
     def _tell(self, process: "subprocess.Popen[str]", wanted: frozenset[Forward]) -> dict[str, str]:
         if process.stdin is None or process.stdout is None:
             return {}
-        lines = [[one.address, one.port, one.private, one.port] for one in sorted(wanted)]
+        lines = [
+            [one.address, one.port, one.private, one.port, one.inside] for one in sorted(wanted)
+        ]
         try:
             process.stdin.write(json.dumps({"forward": lines}) + "\n")
             process.stdin.flush()

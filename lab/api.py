@@ -23,7 +23,7 @@ from lab.errors import refusal
 
 log = logging.getLogger(__name__)
 
-SERVICES = ("ec2", "iam", "route53", "s3", "dynamodb", "ssm", "sts", "cloudwatch", "logs")
+SERVICES = ("ec2", "iam", "route53", "s3", "dynamodb", "ssm", "sts", "cloudwatch", "logs", "sns")
 """Those that the site uses: ready before the first call."""
 
 _READ = ("Describe", "Get", "List", "Search")

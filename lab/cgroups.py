@@ -1,6 +1,7 @@
 """One control group per machine: to find, freeze and end every process of it, and no other."""
 
 import contextlib
+import errno
 import os
 import select
 import time
@@ -81,13 +82,20 @@ def wait_empty(instance_id: str, timeout: float) -> bool:
         changes = select.poll()
         changes.register(events, select.POLLPRI)
         while True:
-            events.seek(0)
-            if "populated 0" in events.read():
+            try:
+                events.seek(0)
+                populated = "populated 0" not in events.read()
+            except OSError as error:
+                if error.errno != errno.ENODEV:
+                    raise
+                populated = False  # the group is gone, as only an empty one can be
+            if not populated:
                 return True
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            changes.poll(left * 1000)
+            # Not for all that is left: nobody is told when a group is removed.
+            changes.poll(min(left, 0.5) * 1000)
 
 
 def freeze(instance_id: str, *, frozen: bool) -> None:

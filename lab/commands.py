@@ -9,7 +9,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 
-from lab import fleet, image, machines, paths, preflight, service, setup, terminal
+from lab import addresses, fleet, image, machines, paths, preflight, service, setup, terminal
 from lab.engine import home
 from lab.stack import Stack, exports
 from lab.usererror import UserError
@@ -17,6 +17,8 @@ from lab.usererror import UserError
 Command = Callable[[Stack, Namespace], int]
 
 _UNASKED = ["--yes", "--skip-preview", "--suppress-outputs"]
+_UNASKED_STATUS = 2
+"""Of an operator's script: it could not look."""
 _JOURNAL = "/var/log/journal"
 _SHELL = ["bash", "--login"]
 # A terminal of the machine's own, which knows of none on the user's.
@@ -78,9 +80,17 @@ def destroy(stack: Stack, asked: Namespace) -> int:
 
 
 def status(stack: Stack, asked: Namespace) -> int:
-    """Every machine: role, addresses, state."""
+    """How the site is; before it is deployed, the machines that there are."""
     if stack.is_lab:
         _running()
+    if not asked.json:
+        # As any operator would, on AWS as in the lab; a stack without outputs has its machines.
+        command = [sys.executable, "-m", "scripts.status", "--stack", stack.name]
+        done = subprocess.run(
+            command, cwd=paths.PROJECT, env=stack.environment(), check=False
+        ).returncode
+        if done != _UNASKED_STATUS:
+            return done
     rows = fleet.machines(stack)
     if asked.json:
         sys.stdout.write(json.dumps([row.shown() for row in rows], indent=2) + "\n")
@@ -97,6 +107,18 @@ def url(stack: Stack, _asked: Namespace) -> int:
     if stack.is_lab:
         _running()
     sys.stdout.write(stack.output("url") + "\n")
+    return 0
+
+
+def ca(stack: Stack, _asked: Namespace) -> int:
+    """The file that a client has to trust to trust the site, as in curl --cacert FILE."""
+    if stack.is_lab:
+        _running()
+    file = stack.authority()
+    if file is None:
+        msg = f"Clients trust the certificate of stack {stack.name} already: there is no file."
+        raise UserError(msg)
+    sys.stdout.write(f"{file}\n")
     return 0
 
 
@@ -180,7 +202,12 @@ def _summary(stack: Stack) -> None:
         terminal.say("")
         _table(rows)
         terminal.say("")
-        terminal.say(stack.output("url"))
+        if stack.is_lab and any(row.role == "monitoring" for row in rows):
+            terminal.say("monitoring: http://{}:{}/user/".format(*addresses.SESSIONS["monitoring"]))
+        url = stack.output("url")
+        if file := stack.authority():
+            terminal.say(f"curl --cacert {file} {url}")
+        terminal.say(url)
 
 
 def _table(rows: list[fleet.Row]) -> None:

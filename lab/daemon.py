@@ -5,7 +5,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from lab import ec2_model, identities, machines, namespaces, network, s3_model, volumes
+from lab import (
+    command_model,
+    ec2_model,
+    identities,
+    machines,
+    namespaces,
+    network,
+    s3_model,
+    volumes,
+)
 from lab.api import Api, Door
 from lab.control import PREFIX, Control
 from lab.gate import Gate
@@ -19,6 +28,7 @@ class Daemon:
     """Everything that runs, and its end."""
 
     def __init__(self, state: Path, root: Path) -> None:
+        command_model.install()
         ec2_model.install()
         s3_model.install()
         self._api = Api()

@@ -1,4 +1,4 @@
-"""Amazon's resolver: dnsmasq in the router, told the private zones of Route 53.
+"""Amazon's resolver: dnsmasq in the router, told the zones of Route 53, private and public.
 
 It knows nothing else and asks nobody: any other name does not exist. A change of
 addresses is read in place (SIGHUP), without a query lost.
@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab import namespaces, network
@@ -42,8 +42,12 @@ class Names:
 
 
 def render(facts: Facts) -> Names:
-    """The private zones, and the names that EC2 gives to instances."""
-    records = [record for zone in facts.zones for record in zone.records]
+    """The zones, and the names that EC2 gives to instances."""
+    records = [
+        _from_within(facts, record) if zone.public else record
+        for zone in facts.zones
+        for record in zone.records
+    ]
     addresses = [record for record in records if record.type in ("A", "AAAA")]
     aliases = [record for record in records if record.type == "CNAME"]
     hosts = [f"{value} {r.name}" for r in addresses for value in r.values if _is_address(value)]
@@ -95,6 +99,17 @@ def _is_address(value: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _from_within(facts: Facts, record: Record) -> Record:
+    """A public record as a machine can use it.
+
+    Elastic IPs are in 127/8 here, where a machine finds only itself: it is told the private
+    addresses that they stand for, and of an address without a holder nothing.
+    """
+    leads = {elastic.address: elastic.private for elastic in facts.elastic}
+    values = (leads.get(value, value) for value in record.values)
+    return replace(record, values=tuple(value for value in values if value))
 
 
 def _target(alias: Record) -> str:

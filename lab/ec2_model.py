@@ -45,6 +45,11 @@ class LabInstance(Instance):
         super().__init__(*arguments, **keywords)
         self.became(PENDING)
 
+    @property
+    def instance_id(self) -> str:
+        """moto takes `id` for EC2's `InstanceId` where a class is called `Instance`, only there."""
+        return self.id
+
     def became(self, state: tuple[str, int], reason: StateReason | None = None) -> None:
         """Say what state the machine is in, and why if that is not for having been asked."""
         self._state = InstanceState(*state)
@@ -115,16 +120,21 @@ def _release_interface(eni: Any) -> None:
 def _associating(original: Any) -> Any:
     @functools.wraps(original)
     def associate_address(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        before = {eip.id: eip.eni for eip in self.addresses}
+        wanted = self.__dict__.pop("wanted_private", None)
+        before = {eip.id: (eip.eni, _apart(eip)) for eip in self.addresses}
+        public = {eni.id: eni.public_ip for eni in self.enis.values()}
         eip = original(self, *arguments, **keywords)
-        eip.wanted_private = None
+        left, was_apart = before.get(eip.id, (None, False))
+        eip.wanted_private = wanted
         eip.instance = eip.eni.instance
-        left = before.get(eip.id)
-        if left is not None and left is not eip.eni:
+        if _apart(eip):
+            eip.eni.public_ip = public[eip.eni.id]
+        if left is not None and not was_apart and (left is not eip.eni or _apart(eip)):
             _release_interface(left)
         for other in self.addresses:
-            if other is not eip and other.eni is eip.eni and not _apart(other):
-                other.eni = other.instance = other.association_id = None
+            same = other.eni is eip.eni and other.private_ip_address == eip.private_ip_address
+            if other is not eip and same:
+                other.eni = other.instance = other.association_id = other.wanted_private = None
         return eip
 
     return associate_address
@@ -151,26 +161,21 @@ def _disassociating(original: Any) -> Any:
     return disassociate_address
 
 
-def _answering_associate(original: Any) -> Any:
+def _asked_to_associate(original: Any) -> Any:
+    """Hands on for which private address an Elastic IP is to stand."""
+
     @functools.wraps(original)
     def associate_address(self: Any) -> Any:
-        answer = original(self)
-        private = self._get_param("PrivateIpAddress")
+        private, backend = self._get_param("PrivateIpAddress"), self.ec2_backend
         if private:
-            allocation, public = self._get_param("AllocationId"), self._get_param("PublicIp")
-            (eip,) = (
-                eip
-                for eip in self.ec2_backend.addresses
-                if eip.id == allocation or eip.public_ip == public
-            )
-            held = [address["PrivateIpAddress"] for address in eip.eni.private_ip_addresses]
-            if private not in held:
-                self.ec2_backend.disassociate_address(address=eip.public_ip)
+            if instance := self._get_param("InstanceId"):
+                eni = backend.get_instance(instance).nics[0]
+            else:
+                eni = backend.get_network_interface(self._get_param("NetworkInterfaceId"))
+            if private not in [address["PrivateIpAddress"] for address in eni.private_ip_addresses]:
                 raise InvalidParameterValueError(private)
-            eip.wanted_private = private
-            if _apart(eip):
-                _release_interface(eip.eni)
-        return answer
+        backend.wanted_private = private
+        return original(self)
 
     return associate_address
 
@@ -216,13 +221,32 @@ def _modifying_endpoint(original: Any) -> Any:
     return modify_vpc_endpoint
 
 
+def _described_addresses(original: property) -> property:
+    """Each private address with its own public one; the automatic one is Amazon's."""
+
+    def listed(self: Any) -> list[dict[str, Any]]:
+        own = {e.private_ip_address: e for e in self.ec2_backend.addresses if e.eni is self}
+        found: list[dict[str, Any]] = original.__get__(self)
+        for item in found:
+            if eip := own.get(item["PrivateIpAddress"]):
+                owner = self.ec2_backend.account_id
+                item["Association"] = {"publicIp": eip.public_ip, "ipOwnerId": owner}
+            elif "Association" in item:
+                item["Association"] = {**item["Association"], "ipOwnerId": "amazon"}
+        return found
+
+    return property(listed)
+
+
 def _group_set(self: Any) -> Any:
     """What an interface's groups are: its own, not the union with the ones it started with."""
     return self._group_set
 
 
 def install() -> None:
-    """Put the truth in moto's place."""
+    """Put the truth in moto's place, once."""
+    if instances_module.Instance is LabInstance:
+        return
     interface_model.install()
     for owner, name, replacement in (
         (instances_module, "Instance", LabInstance),
@@ -232,12 +256,14 @@ def install() -> None:
         (ElasticAddressBackend, "disassociate_address",
          _disassociating(ElasticAddressBackend.disassociate_address)),
         (ElasticIPAddresses, "associate_address",
-         _answering_associate(ElasticIPAddresses.associate_address)),
+         _asked_to_associate(ElasticIPAddresses.associate_address)),
         (InstanceBackend, "modify_instance_security_groups",
          _modifying_instance(InstanceBackend.modify_instance_security_groups)),
         (NetworkInterfaceBackend, "modify_network_interface_attribute",
          _modifying_interface(NetworkInterfaceBackend.modify_network_interface_attribute)),
         (VPCBackend, "modify_vpc_endpoint", _modifying_endpoint(VPCBackend.modify_vpc_endpoint)),
         (NetworkInterface, "group_set", property(_group_set)),
+        (NetworkInterface, "instance_private_ip_address_list",
+         _described_addresses(NetworkInterface.instance_private_ip_address_list)),
     ):  # fmt: skip
         setattr(owner, name, replacement)

@@ -6,7 +6,7 @@ from wsgiref.types import StartResponse
 from xml.sax.saxutils import escape
 
 _REQUEST = "00000000-0000-0000-0000-000000000000"
-_JSON = ("dynamodb", "ssm", "logs", "kms", "secretsmanager", "events")
+_JSON = ("dynamodb", "ssm", "logs", "kms", "secretsmanager", "events", "cloudwatch")
 _NAMES = {
     "ec2": "UnauthorizedOperation",
     "dynamodb": "AccessDeniedException",

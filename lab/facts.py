@@ -129,7 +129,7 @@ class Elastic:
 
 @dataclass(frozen=True)
 class Record:
-    """One record set of a private zone."""
+    """One record set of a zone."""
 
     name: str
     """Absolute, without the last dot."""
@@ -140,10 +140,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Zone:
-    """A private Route 53 zone."""
+    """A Route 53 zone."""
 
     name: str
     records: tuple[Record, ...] = ()
+    public: bool = False
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def row(instance: Mapping[str, Any], report: Mapping[str, str], prefix: str) -> 
 
 
 def _elastic(instance: Mapping[str, Any]) -> str:
-    """The public address that clients use: an Elastic IP on any of its addresses, if it has one."""
+    """The public addresses that clients use: its Elastic IPs, else its automatic address."""
     associations = [
         private["Association"]
         for interface in instance.get("NetworkInterfaces", [])
@@ -133,7 +133,5 @@ def _elastic(instance: Mapping[str, Any]) -> str:
         if private.get("Association", {}).get("PublicIp")
     ]
     # Amazon owns an automatic address; an Elastic IP has the account as its owner.
-    associations.sort(key=lambda association: association.get("IpOwnerId") == "amazon")
-    if associations:
-        return str(associations[0]["PublicIp"])
-    return str(instance.get("PublicIpAddress") or "")
+    elastic = [one["PublicIp"] for one in associations if one.get("IpOwnerId") != "amazon"]
+    return ", ".join(elastic) or str(instance.get("PublicIpAddress") or "")

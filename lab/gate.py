@@ -18,6 +18,8 @@ from lab.imds import access_key
 from lab.permissions import Request, Resource, Statement, refused
 
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d{8}/([^/]+)/")
+_ENDPOINTS = {"cloudwatch": "monitoring"}
+"""Services whose endpoints have another name."""
 _FREE = "sts:GetCallerIdentity"
 """Needs no permission on AWS either."""
 
@@ -54,7 +56,7 @@ class Gate:
                 for endpoint in facts.endpoints.values()
                 if endpoint.vpc == instance.vpc and not endpoint.gateway
             }
-            if call.service not in services:
+            if _ENDPOINTS.get(call.service, call.service) not in services:
                 return f"The VPC has no endpoint for {call.service}, nor this machine a way out."
         return None
 
@@ -105,8 +107,10 @@ def _request(call: Call, instance: Instance, region: str) -> Request:
             return _dynamodb(call, context, region)
         case "ssm":
             return _ssm(call, context, region)
-        case "ec2" if call.action == "AssociateAddress":
-            return _associate_address(call, context, prefix)
+        case "ec2":
+            return _ec2(call, context, prefix)
+        case "logs" | "sns" | "cloudwatch":
+            return _watching(call, context, region)
         case _:
             return Request(f"{call.service}:{call.action}", context=context)
 
@@ -183,6 +187,38 @@ def _ssm(call: Call, context: dict[str, tuple[str, ...]], region: str) -> Reques
     return Request(f"ssm:{call.action}", resources or (Resource(),), context)
 
 
+def _watching(call: Call, context: dict[str, tuple[str, ...]], region: str) -> Request:
+    """Logs, alerts and metrics: a stream, a topic, a name space."""
+    action = f"{call.service}:{call.action}"
+    if call.service == "sns":
+        topic = parse_qs(call.body.decode()).get("TopicArn", ["*"])[0]
+        return Request(action, (Resource(topic),), context)
+    if call.service == "cloudwatch":
+        return Request(action, context={**context, "cloudwatch:namespace": (_namespace(call),)})
+    asked = _json(call)
+    group, stream = asked.get("logGroupName", ""), asked.get("logStreamName", "")
+    arn = f"arn:aws:logs:{region}:{account.DEFAULT_ACCOUNT_ID}:log-group:{group}"
+    return Request(action, (Resource(f"{arn}:log-stream:{stream}" if group else "*"),), context)
+
+
+def _namespace(call: Call) -> str:
+    """Of metrics that are written: in JSON, or in a form, as SDKs differ."""
+    form = parse_qs(call.body.decode("utf-8", "replace")).get("Namespace", [""])[0]
+    return str(_json(call).get("Namespace", form))
+
+
+def _ec2(call: Call, context: dict[str, tuple[str, ...]], prefix: str) -> Request:
+    match call.action:
+        case "AssociateAddress":
+            return _associate_address(call, context, prefix)
+        case "AssignPrivateIpAddresses":
+            named = parse_qs(call.body.decode()).get("NetworkInterfaceId", [""])[0]
+            resources = _interfaces(named, prefix)
+            return Request("ec2:AssignPrivateIpAddresses", resources or (Resource(),), context)
+        case action:
+            return Request(f"ec2:{action}", context=context)
+
+
 def _associate_address(call: Call, context: dict[str, tuple[str, ...]], prefix: str) -> Request:
     """About three things: the address, the interface, and the instance if that is named."""
     asked = {key: values[0] for key, values in parse_qs(call.body.decode()).items()}
@@ -195,16 +231,19 @@ def _associate_address(call: Call, context: dict[str, tuple[str, ...]], prefix: 
     ]
     instance = account.instance(asked.get("InstanceId", ""))
     instances = [Resource(f"{prefix}:instance/{instance.id}", _tags(instance))] if instance else []
-    wanted = instance.nics[0].id if instance else asked.get("NetworkInterfaceId")
-    interfaces = [
+    wanted = instance.nics[0].id if instance else asked.get("NetworkInterfaceId", "")
+    resources = (*addresses, *instances, *_interfaces(wanted, prefix))
+    return Request("ec2:AssociateAddress", resources or (Resource(),), context)
+
+
+def _interfaces(wanted: str, prefix: str) -> tuple[Resource, ...]:
+    return tuple(
         Resource(f"{prefix}:network-interface/{eni.id}", {
             **_tags(eni), "ec2:subnet": (f"{prefix}:subnet/{eni.subnet.id}",)})
-        for backend in backends
+        for backend in account.backends().values()
         for eni in backend.enis.values()
         if eni.id == wanted
-    ]  # fmt: skip
-    resources = (*addresses, *instances, *interfaces)
-    return Request("ec2:AssociateAddress", resources or (Resource(),), context)
+    )  # fmt: skip
 
 
 def _tags(resource: Any) -> dict[str, tuple[str, ...]]:

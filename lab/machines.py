@@ -134,14 +134,23 @@ def _escape(path: Path, special: str) -> str:
     return "".join(f"\\{char}" if char in special else char for char in str(path))
 
 
+def _reason(console: str) -> str:
+    if "inotify" in console:
+        return (
+            "this host has no inotify instance left for it; for more machines, raise its"
+            " limit: `sysctl fs.inotify.max_user_instances=1024`"
+        )
+    lines = console.strip().splitlines()
+    return lines[-1] if lines else "nothing on its console"
+
+
 def _await_leader(machine: Machine, supervisor: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while leader(machine.id) is None:
         if supervisor.poll() is not None or time.monotonic() > deadline:
             stop(machine.id, 0, keep=True)
-            said = paths.console(machine.id).read_text(errors="replace").strip()
-            last = said.splitlines()[-1] if said else "nothing on its console"
-            msg = f"{machine.id} ({machine.name}) did not start: {last}"
+            said = paths.console(machine.id).read_text(errors="replace")
+            msg = f"{machine.id} ({machine.name}) did not start: {_reason(said)}"
             raise MachineError(msg)
         time.sleep(0.01)
 

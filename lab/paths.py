@@ -76,6 +76,11 @@ def journal(instance_id: str) -> Path:
     return logs() / instance_id / "journal"
 
 
+def authority(stack: str) -> Path:
+    """What a client of a stack's site trusts, where no authority that all know vouches for it."""
+    return state() / "authorities" / f"{stack}.pem"
+
+
 def daemon_pid() -> Path:
     """The process id of the lab's daemon."""
     return state() / "cloud.pid"

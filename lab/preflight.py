@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ CLI_SPACE = 3.0
 LAB_SPACE = 2.0
 """GiB: the layers, volumes and journals of a lab."""
 MEMORY = 2.0
-"""GiB: five small machines with what AWS is for them."""
+"""GiB: seven small machines with what AWS is for them."""
 
 _CAP_SYS_ADMIN = 21
 _UNFIT = {"overlay", "aufs", "nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "vboxsf", "fuseblk"}
@@ -183,12 +184,15 @@ def space_needed(*, image: bool, cli: bool, running: bool) -> float:
 
 def missing() -> tuple[str, ...]:
     """The Debian packages that the lab needs and that are not here."""
+    lacking = {package for name, package in FILES.items() if not Path(name).exists()}
+    return tuple(sorted({*absent(PROGRAMS), *lacking}))
+
+
+def absent(programs: Mapping[str, str]) -> tuple[str, ...]:
+    """The packages of those programs that are not here, of a program's name to its package's."""
     # A user's PATH often lacks these two, where some of the programs are.
     where = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    lacking = {
-        package for name, package in PROGRAMS.items() if shutil.which(name, path=where) is None
-    }
-    lacking |= {package for name, package in FILES.items() if not Path(name).exists()}
+    lacking = {package for name, package in programs.items() if not shutil.which(name, path=where)}
     return tuple(sorted(lacking))
 
 

@@ -19,10 +19,12 @@ PACKAGES = (
     "mysql-server",
     "gunicorn",
     "python3",
+    "python3-acme",
     "python3-boto3",
     "python3-pymysql",
     "bsdutils",
     "ca-certificates",
+    "chrony",
     "curl",
     "e2fsprogs",
     "iproute2",
@@ -32,8 +34,14 @@ PACKAGES = (
     "netcat-openbsd",
     "nftables",
     "openssl",
+    "pebble",  # an ACME server, for tests
     "procps",
+    "prometheus",
+    "prometheus-alertmanager",
+    "prometheus-mysqld-exporter",
+    "prometheus-node-exporter",
     "socat",
+    "unattended-upgrades",
     "util-linux",
 )
 
@@ -112,7 +120,15 @@ REMOVED = (
 )
 """Paths that the packages made and a machine must not have."""
 
-DISABLED = ("haproxy.service", "mysql.service", "nftables.service")
+DISABLED = (
+    "haproxy.service",
+    "mysql.service",
+    "nftables.service",
+    "prometheus.service",
+    "prometheus-alertmanager.service",
+    "prometheus-mysqld-exporter.service",
+    "prometheus-node-exporter.service",
+)
 """Every package is in every image, so user data must start what its role needs.
 
 On Ubuntu a package's service runs as soon as it is installed. User data that
@@ -126,6 +142,7 @@ MASKED = (
     "e2scrub_all.timer",
     "e2scrub_reap.service",
     "fstrim.timer",
+    "unattended-upgrades.service",
     "systemd-pstore.service",
     "getty.target",
     "console-getty.service",

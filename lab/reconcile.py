@@ -106,7 +106,7 @@ class Reconciler:
             network.answer_at(asked)
             self._asked_at = asked
         self._resolver.serve(names)
-        self._forwarding.want(addresses.forwards(facts))
+        self._forwarding.want(addresses.forwards(facts) | addresses.sessions(facts))
         self.lives.follow(facts)
 
     def _filter(self, facts: Facts) -> None:

@@ -25,7 +25,10 @@ def prepare(*, starting: bool = True) -> Path:
     announce(ground)
     paths.cache().mkdir(parents=True, exist_ok=True)
     if ground.packages:
-        _install(ground.packages)
+        install(ground.packages)
+        if left := preflight.missing():
+            msg = f"apt-get installed {', '.join(left)}, and what is needed of it is not there."
+            raise UserError(msg)
     if not image.ready():
         with terminal.step("Machine image") as tell:
             image.build(tell)
@@ -67,7 +70,8 @@ def _executable() -> Path:
         return cli.build(paths.cache(), tell)
 
 
-def _install(packages: tuple[str, ...]) -> None:
+def install(packages: tuple[str, ...]) -> None:
+    """Install Debian packages, with apt. `UserError`: they cannot be."""
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     with terminal.step(f"Packages: {', '.join(packages)}") as tell:
 
@@ -83,6 +87,3 @@ def _install(packages: tuple[str, ...]) -> None:
                 reason = "; ".join(line.removeprefix("E: ") for line in wrong)
                 msg = f"`{' '.join(command)}` failed: {reason}"
                 raise UserError(msg)
-    if left := preflight.missing():
-        msg = f"apt-get installed {', '.join(left)}, and what is needed of it is still not there."
-        raise UserError(msg)

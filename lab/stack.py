@@ -91,11 +91,32 @@ class Stack:
         """One output of the stack. `UserError`: there is none yet."""
         answer = self._ask("stack", "output", name)
         if answer.returncode:
-            msg = f"Stack {self.name} has no {name} yet: `{self._again('up')}` deploys it."
-            if "no previous deployment" not in answer.stderr and self._reason(answer.stderr):
-                msg = f"{msg} Pulumi says: {self._reason(answer.stderr)}"
-            raise UserError(msg)
+            raise self._none_yet(name, answer.stderr)
         return answer.stdout.strip()
+
+    def authority(self) -> Path | None:
+        """A file with what a client has to trust to trust the site, made anew if it has changed.
+
+        None: the site's certificate is by an authority that clients know. `UserError`: there is no
+        site yet.
+        """
+        answer = self._ask("stack", "output", "--json")
+        outputs: dict[str, str] = {}
+        if answer.returncode == 0:
+            outputs = json.loads(answer.stdout)
+        if "url" not in outputs:
+            raise self._none_yet("url", answer.stderr)
+        if "certificate" not in outputs:
+            return None
+        file = paths.authority(self.name)
+        try:
+            if not file.exists() or file.read_text() != outputs["certificate"]:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(outputs["certificate"])
+        except OSError as error:
+            msg = f"The certificate cannot be kept: {error}."
+            raise UserError(msg) from error
+        return file
 
     def select(self) -> None:
         """Make the lab's stack unless there is one, and take away locks of an engine that died."""
@@ -129,6 +150,12 @@ class Stack:
             text=True,
             check=False,
         )
+
+    def _none_yet(self, name: str, said: str) -> UserError:
+        msg = f"Stack {self.name} has no {name} yet: `{self._again('up')}` deploys it."
+        if "no previous deployment" not in said and self._reason(said):
+            msg = f"{msg} Pulumi says: {self._reason(said)}"
+        return UserError(msg)
 
     def _again(self, target: str) -> str:
         return f"make {target}" if self.is_lab else f"STACK={self.name} make {target}"

@@ -12,11 +12,12 @@ from scripts.watched import UNKNOWN, Watched, run, say
 def await_ready(machine: Watched, seconds: float) -> int:
     """0 when it is ready within these seconds, else 1 with the reason on stderr."""
     began = machine.clock()
-    said = ""
+    said = detail = ""
 
     def look() -> int | None:
-        nonlocal said
+        nonlocal said, detail
         report = machine.report()
+        detail = report.detail if report else ""
         state = report.state if report else "no report yet"
         if report and report.state == "ready":
             say(f"{machine}: ready after {machine.clock() - began:.0f} s")
@@ -39,6 +40,7 @@ def await_ready(machine: Watched, seconds: float) -> int:
         f"{machine} was not ready within {seconds:.0f} s; it last said: {said or 'nothing'}."
         f" Its console: `aws ec2 get-console-output --latest --instance-id {machine.instance}`;"
         " the limit: site:machines.readyWithin."
+        + (f" What it was waiting for:\n{detail}" if detail else "")
     )
 
 

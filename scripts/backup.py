@@ -5,8 +5,8 @@ python -m scripts.backup list [--stack S] [--json]
 python -m scripts.backup verify [ID] [--stack S] [--json]
 
 The machine that backs up does the work, and is shown at it: the in-sync replica of the lowest
-ordinal, else the primary. Exit status: 0 done; 1 failed, with the reason; 2 not understood.
-`list` exits with 1 when there is nothing that could be restored.
+ordinal, else the primary. Exit status: 0 done; 1 failed, with the reason, and from `list` when
+there is nothing that could be restored; 2 not understood, no such stack, or AWS does not answer.
 """
 
 import argparse
@@ -18,14 +18,13 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from hosts.base.coordination import UnreachableError
-from hosts.database.backup import catalog, store
+from hosts.database.backup import catalog, plan, store
 from hosts.database.backup.board import Board, Entry
 from hosts.database.backup.catalog import Full, moment
 from hosts.database.backup.store import MissingError, Store, StoreError
-from scripts import deployed
+from scripts import columns, deployed
+from scripts.command import DONE, NO, NotDoneError, attempt, teller
 from scripts.deployed import Deployed, DeployedError
 
 POLL = 0.5
@@ -36,7 +35,7 @@ SILENT = 1800.0
 """Seconds for which it may say nothing new: one large table may take that long."""
 
 
-class BackupError(Exception):
+class BackupError(NotDoneError):
     """It was not done, for this reason."""
 
 
@@ -132,8 +131,10 @@ def order(
 
 def now(place: Place, say: Callable[[str], None]) -> Full:
     """Takes a full backup. Raises `BackupError`."""
-    done = order(place.board, "full", say)
-    return catalog.full(place.store, place.line, done.result)
+    name, _, unverified = order(place.board, "full", say).result.partition(" ")
+    if unverified:
+        say(f"{name} is there, and not verified: {unverified}")
+    return catalog.full(place.store, place.line, name)
 
 
 def verify(place: Place, name: str, say: Callable[[str], None]) -> str:
@@ -184,7 +185,7 @@ def listed(place: Place) -> Listed:
     if not good:
         return Listed(fulls, None, None, "")
     logs = catalog.logs(place.store, place.line)
-    reach, gap = catalog.reach(good[0], logs)
+    reach, gap = plan.reach(good[0], logs, catalog.forks(place.store, place.line))
     return Listed(fulls, good[0].time, reach, gap)
 
 
@@ -193,16 +194,8 @@ HEAD = ("ID", "TAKEN (UTC)", "FROM", "SIZE", "TABLES", "ROWS", "VERIFIED")
 
 def table(found: Listed) -> str:
     """For people: columns, numbers to the right."""
-    rows = [HEAD, *(_row(full) for full in found.fulls)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    right = {HEAD.index(name) for name in ("SIZE", "TABLES", "ROWS")}
-    lines = [
-        "  ".join(
-            text.rjust(width) if column in right else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    rows = [_row(full) for full in found.fulls]
+    lines = columns.lines(HEAD, rows, right={"SIZE", "TABLES", "ROWS"})
     if found.earliest and found.latest:
         lines += ["", f"restorable to any time from {moment(found.earliest)}"]
         lines[-1] += f" to {moment(found.latest)}"
@@ -266,20 +259,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def say(line: str) -> None:
         print(line, file=sys.stderr if getattr(asked, "json", False) else sys.stdout, flush=True)
 
-    try:
+    def work() -> int:
         if asked.command == "final":
             _final(say)
-            return 0
+            return DONE
         return _run(asked, find(asked), say)
-    except (
-        *(BackupError, DeployedError, MissingError, StoreError, UnreachableError),
-        *(BotoCoreError, ClientError),
-    ) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; a backup that was ordered goes on by itself", file=sys.stderr)
-        return 1
+
+    return attempt(
+        work,
+        teller(as_json=getattr(asked, "json", False)),
+        interrupted="interrupted; a backup that was ordered goes on by itself",
+        # A backup that is not there is an answer.
+        refusals=(MissingError,),
+        silences=(StoreError,),
+    )
 
 
 def _run(asked: argparse.Namespace, place: Place, say: Callable[[str], None]) -> int:
@@ -295,9 +288,9 @@ def _run(asked: argparse.Namespace, place: Place, say: Callable[[str], None]) ->
             found = listed(place)
             text, content = table(found), found.to_json()
             print(json.dumps(content, indent=1) if asked.json else text)
-            return 0 if found.earliest else 1
+            return DONE if found.earliest else NO
     print(json.dumps(content, indent=1) if asked.json else text)
-    return 0
+    return DONE
 
 
 def _parser() -> argparse.ArgumentParser:

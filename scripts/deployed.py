@@ -6,24 +6,41 @@ Credentials are the operator's, as for Pulumi and the `aws` command.
 import argparse
 import json
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 from botocore.config import Config
 
 from hosts.database.pair import NAME
+from scripts.command import NotAskedError
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_ec2 import EC2Client
     from types_boto3_ssm import SSMClient
 
 _client: Any = cast("Any", boto3).client
 _CONFIG = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 3})
 
 
-class DeployedError(Exception):
+class DeployedError(NotAskedError):
     """The stack cannot be found; the message is for the operator."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A stack of a project."""
+
+    project: str
+    stack: str
+
+    @property
+    def log_group(self) -> str:
+        """Where its machines' journals are in CloudWatch Logs, a stream for each:
+        ``<name>/<instance id>``."""
+        return f"/{self.project}/{self.stack}"
 
 
 @dataclass(frozen=True)
@@ -35,14 +52,41 @@ class Deployed:
     """The DynamoDB table `coordination`."""
     line: str = NAME
     """The record of the databases in it: another one once they were restored."""
+    outputs: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    """The stack's, if it was found by them."""
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all that the stack has in AWS begin with: ``site-prod``."""
+        return self.table.removesuffix("-coordination")
+
+    def owner(self) -> "Owner":
+        """Whose the table is, by its tags. Raises `DeployedError`."""
+        client: Any = self.dynamodb()
+        arn = client.describe_table(TableName=self.table)["Table"]["TableArn"]
+        listed = client.list_tags_of_resource(ResourceArn=arn)["Tags"]
+        tags = {tag["Key"]: tag["Value"] for tag in listed}
+        try:
+            return Owner(tags["Project"], tags["Stack"])
+        except KeyError as error:
+            msg = f"the table {self.table} has no tag {error}: is it a stack's coordination table?"
+            raise DeployedError(msg) from error
+
+    def client(self, service: str) -> Any:
+        """Of boto3, for the stack's region."""
+        return _client(service, region_name=self.region, config=_CONFIG)
 
     def dynamodb(self) -> "DynamoDBClient":
         """For the table."""
-        return _client("dynamodb", region_name=self.region, config=_CONFIG)
+        return self.client("dynamodb")
+
+    def ec2(self) -> "EC2Client":
+        """For the machines."""
+        return self.client("ec2")
 
     def ssm(self) -> "SSMClient":
         """For the stack's parameters."""
-        return _client("ssm", region_name=self.region, config=_CONFIG)
+        return self.client("ssm")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +121,7 @@ def find(asked: argparse.Namespace) -> Deployed:
         )
         raise DeployedError(msg)
     line = found.get("backups", {}).get("line", NAME)
-    return Deployed(region=found["region"], table=found["table"], line=line)
+    return Deployed(found["region"], found["table"], line, found)
 
 
 def outputs(stack: str | None) -> dict[str, Any]:

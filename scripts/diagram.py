@@ -1,22 +1,26 @@
 """Draw a deployed stack, from its own resources, with AWS's icons.
 
-python -m scripts.diagram [--stack NAME] [--export FILE] [--output docs/architecture.png]
+python -m scripts.diagram [--stack S] [--export FILE] [--output docs/architecture.png] [--json]
 """
 
 import argparse
 import json
 import shutil
-import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scripts.picture import Machine, Picture, PictureError, read
+from scripts import deployed
+from scripts.command import DONE, STATUSES, NotAskedError, attempt, teller
+from scripts.picture import Machine, Picture, read
 
 TITLES = {
     "load-balancer": "load balancers (HAProxy)",
     "app-server": "application servers",
     "database": "databases (MySQL)",
+    "monitoring": "monitoring (Prometheus)",
 }
 
 
@@ -29,8 +33,13 @@ def draw(picture: Picture, output: Path) -> None:
     from diagrams.aws.network import ElbClassicLoadBalancer, Endpoint, NATGateway  # noqa: PLC0415
     from diagrams.aws.storage import SimpleStorageServiceS3  # noqa: PLC0415
     from diagrams.onprem.client import Users  # noqa: PLC0415
+    from diagrams.onprem.monitoring import Prometheus  # noqa: PLC0415
 
-    icons = {"load-balancer": ElbClassicLoadBalancer, "database": RDSMysqlInstance}
+    icons = {
+        "load-balancer": ElbClassicLoadBalancer,
+        "database": RDSMysqlInstance,
+        "monitoring": Prometheus,
+    }
     endpoints = {"s3": SimpleStorageServiceS3, "dynamodb": Dynamodb}
 
     def node(machine: Machine) -> Node:
@@ -50,6 +59,8 @@ def draw(picture: Picture, output: Path) -> None:
             groups: dict[str, list[Node]] = {}
             for role, title in TITLES.items():
                 members = picture.by_role(role)
+                if not members:
+                    continue
                 subnets = "public subnets" if any(m.public for m in members) else "private subnets"
                 with Cluster(f"{title}, {subnets}"):
                     groups[role] = [node(machine) for machine in members]
@@ -74,34 +85,43 @@ def draw(picture: Picture, output: Path) -> None:
                     _ = source >> Edge(label=label) >> target
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m scripts.diagram", description=__doc__)
-    parser.add_argument("--stack", help="the stack to draw (default: the selected one)")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    said = (__doc__ or "").split("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.diagram", description=said[0], epilog=STATUSES
+    )
+    parser.add_argument("--stack", help="the stack to draw; without it the one that is selected")
     parser.add_argument("--export", type=Path, help="a file that `pulumi stack export` wrote")
     parser.add_argument("--output", type=Path, default=Path("docs/architecture.png"))
-    options = parser.parse_args()
-    if shutil.which("dot") is None:
-        sys.exit("diagram: Graphviz draws the picture and is not there: apt-get install graphviz")
+    parser.add_argument("--json", action="store_true", help="draw nothing: say what would be drawn")
+    asked = parser.parse_args(arguments)
+
+    def work() -> int:
+        picture = read(_export(asked.export, asked.stack))
+        if asked.json:
+            print(json.dumps(asdict(picture), indent=1))
+            return DONE
+        if shutil.which("dot") is None:
+            message = "Graphviz draws the picture and is not there: apt-get install graphviz"
+            raise NotAskedError(message)
+        draw(picture, asked.output)
+        print(asked.output)
+        return DONE
+
+    tell = teller(as_json=asked.json, prefix="diagram: ")
+    return attempt(work, tell, interrupted="interrupted", refusals=(OSError,))
+
+
+def _export(file: Path | None, stack: str | None) -> dict[str, Any]:
+    if file is None:
+        chosen = ["--stack", stack] if stack else []
+        return json.loads(deployed.pulumi("stack", "export", *chosen))
     try:
-        draw(read(json.loads(_export(options.export, options.stack))), options.output)
-    except (PictureError, OSError, ValueError) as problem:
-        sys.exit(f"diagram: {problem}")
-    sys.stdout.write(f"{options.output}\n")
-
-
-def _export(file: Path | None, stack: str | None) -> str:
-    if file:
-        return file.read_text()
-    if shutil.which("pulumi") is None:
-        sys.exit('diagram: no pulumi on PATH; for the lab first: eval "$(python -m lab env)"')
-    chosen = ["--stack", stack] if stack else []
-    run = subprocess.run(
-        ["pulumi", "stack", "export", *chosen], capture_output=True, text=True, check=False
-    )
-    if run.returncode:
-        sys.exit(f"diagram: pulumi stack export: {run.stderr.strip()}")
-    return run.stdout
+        return json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise NotAskedError(f"{file} cannot be read as an export: {error}") from error
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,6 +7,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.command import NotDoneError
+
 INSTANCE = "aws:ec2/instance:Instance"
 SUBNET = "aws:ec2/subnet:Subnet"
 INGRESS = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
@@ -16,7 +18,7 @@ ENDPOINT = "aws:ec2/vpcEndpoint:VpcEndpoint"
 VOLUME = "aws:ec2/volumeAttachment:VolumeAttachment"
 
 
-class PictureError(Exception):
+class PictureError(NotDoneError):
     """There is nothing to draw; the message says why."""
 
 

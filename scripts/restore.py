@@ -1,6 +1,7 @@
 """Restore the database to a second, or to a transaction, as a new pair of machines.
 
 python -m scripts.restore --to 2026-11-22T21:30:00Z [--stack S] [--yes] [--no-backup] [--plan]
+                          [--full ID] [--json]
 python -m scripts.restore --to 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-500
 
 Everything committed before the time is there, nothing that was committed at it or later; with
@@ -12,7 +13,7 @@ long enough.
 
 The former volumes stay as they are, unused, until they are taken out of
 `site:database.restore.kept`. Exit status: 0 done; 1 refused or failed, with the reason; 2 not
-understood.
+understood, no such stack, or AWS does not answer.
 """
 
 import argparse
@@ -26,15 +27,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from hosts.base.coordination import Coordination, UnreachableError
 from hosts.database.backup import catalog
-from hosts.database.backup.catalog import Plan, PlanError, Target, moment
+from hosts.database.backup import plan as planning
+from hosts.database.backup.catalog import PlanError, moment
+from hosts.database.backup.plan import Plan, Target
 from hosts.database.backup.store import StoreError
 from scripts import backup, deployed
 from scripts.backup import BackupError, Place
-from scripts.deployed import Deployed, DeployedError
+from scripts.command import DONE, NotAskedError, NotDoneError, attempt, teller
+from scripts.deployed import Deployed
 from scripts.drain import drain
 from scripts.watched import Watched
 
@@ -49,7 +51,7 @@ STOPPED = 120.0
 Say = Callable[[str], None]
 
 
-class RefusedError(Exception):
+class RefusedError(NotDoneError):
     """It is not done, for this reason."""
 
 
@@ -61,18 +63,24 @@ class Change:
     to: str
     bucket: str
     line: str
+    full: str
+    """The backup that was named; empty if none was."""
     kept: tuple[str, ...]
 
     def settings(self) -> list[str]:
         """As `pulumi config set-all --path` takes it."""
-        plain = {"id": self.id, "to": self.to, "bucket": self.bucket, "line": self.line}
+        # `full` also if none was named: the restore before may have had one.
+        names = ("id", "to", "bucket", "line", "full")
+        plain = {name: getattr(self, name) for name in names}
         return [
             *(f"{KEY}.restore.{name}={value}" for name, value in plain.items()),
             *(f"{KEY}.restore.kept[{index}]={one}" for index, one in enumerate(self.kept)),
         ]
 
 
-def change(plan: Plan, bucket: str, before: Mapping[str, Any] | None, now: float) -> Change:
+def change(
+    plan: Plan, named: str, bucket: str, before: Mapping[str, Any] | None, now: float
+) -> Change:
     """The next restore of a stack whose setting was this before."""
     former = [before["id"], *before.get("kept", [])] if before else [FIRST]
     return Change(
@@ -80,11 +88,12 @@ def change(plan: Plan, bucket: str, before: Mapping[str, Any] | None, now: float
         to=moment(plan.target.time) if plan.target.time is not None else str(plan.target.gtids),
         bucket=bucket,
         line=plan.full.line,
+        full=named,
         kept=tuple(str(one) for one in former),
     )
 
 
-def plan(place: Place, target: Target, *, only: str = "") -> Plan:
+def plan(place: Place, target: Target, *, only: str = "", named: str = "") -> Plan:
     """The way there: of the line that is written now, else of the newest that has it.
 
     Raises `PlanError` with why there is none.
@@ -93,8 +102,10 @@ def plan(place: Place, target: Target, *, only: str = "") -> Plan:
     refused: PlanError | None = None
     for line in lines:
         try:
-            known = catalog.logs(place.store, line)
-            return catalog.plan(target, catalog.fulls(place.store, line), known)
+            fulls, known = catalog.fulls(place.store, line), catalog.logs(place.store, line)
+            found = planning.plan(target, fulls, known, named, catalog.forks(place.store, line))
+            planning.check(place.store, found)
+            return found
         except PlanError as error:
             refused = refused or error
     raise refused or PlanError(f"there are no backups in s3://{place.store.bucket}/")
@@ -114,15 +125,25 @@ def shown(found: Plan) -> str:
     """A plan, for people."""
     full = found.full
     size = sum(log.end for log in found.logs)
+    unverified = "" if full.verified else ", not verified: it is compared when it is loaded"
     lines = [
         f"restore to  {found.target}",
         f"from        {full.id}, taken {moment(full.time)}, {backup.size(full.size)},"
-        f" {len(full.tables)} tables",
+        f" {len(full.tables)} tables{unverified}",
         f"then        {len(found.logs)} binary logs, {backup.size(size)} at most",
     ]
     if found.logs and found.target.time is not None:
         lines.append(f"forgetting  whatever was committed at {found.target} or later")
     return "\n".join(lines)
+
+
+def planned(found: Plan) -> dict[str, object]:
+    """A plan, for programs."""
+    return {
+        "to": str(found.target),
+        "full": found.full.id,
+        "logs": [log.folder for log in found.logs],
+    }
 
 
 def confirm(stack: str, say: Say, ask: Callable[[str], str]) -> None:
@@ -135,7 +156,10 @@ def confirm(stack: str, say: Say, ask: Callable[[str], str]) -> None:
 
 def run(asked: argparse.Namespace, say: Say, ask: Callable[[str], str]) -> int:
     """All of it. Raises what the functions above do."""
-    target = catalog.target(asked.to)
+    try:
+        target = planning.target(asked.to)
+    except ValueError as error:
+        raise NotAskedError(str(error)) from error
     place, own = backup.find(asked), backup.current(asked)
     found = deployed.find(asked)
     stack = asked.stack or deployed.pulumi("stack", "--show-name").strip()
@@ -143,10 +167,10 @@ def run(asked: argparse.Namespace, say: Say, ask: Callable[[str], str]) -> int:
     if asked.backup and not asked.plan:
         say("shipping the binary log up to now")
         _first(lambda: backup.order(own.board, "ship", say))
-    way = plan(place, target, only=asked.line or "")
+    way = plan(place, target, only=asked.line or "", named=asked.full)
     say(shown(way))
     if asked.plan:
-        return 0
+        return _done(asked, {"restored": False, **planned(way)})
     if not asked.yes:
         confirm(stack, say, ask)
     if asked.backup:
@@ -154,13 +178,15 @@ def run(asked: argparse.Namespace, say: Say, ask: Callable[[str], str]) -> int:
         taken = _first(lambda: backup.now(own, say))
         say(f"backup {taken.id} of what there was is in s3://{own.store.bucket}/{taken.folder}/")
     before = _restored(deployed.pulumi("config", "--json", *chosen))
-    told = change(way, place.store.bucket, before, time.time())
+    told = change(way, asked.full, place.store.bucket, before, time.time())
     deployed.pulumi("config", "set-all", *chosen, "--path", *_plaintext(told.settings()))
     say(f"site:database.restore is set (id {told.id})")
     stop(found, say)
     with _Watching(found, say):
         done = subprocess.run(
-            ["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", *chosen], check=False
+            ["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", *chosen],
+            stdout=sys.stderr if asked.json else None,
+            check=False,
         )
     say(_afterwards(told, stack))
     if done.returncode:
@@ -168,7 +194,13 @@ def run(asked: argparse.Namespace, say: Say, ask: Callable[[str], str]) -> int:
             "`pulumi up` failed: see above. Once what it names is mended, `pulumi up` goes on with"
             " the restore."
         )
-    return 0
+    return _done(asked, {"restored": True, "id": told.id, "kept": told.kept, **planned(way)})
+
+
+def _done(asked: argparse.Namespace, content: Mapping[str, object]) -> int:
+    if asked.json:
+        print(json.dumps(content, indent=1))
+    return DONE
 
 
 def stop(found: Deployed, say: Say) -> None:
@@ -221,7 +253,8 @@ def _afterwards(told: Change, stack: str) -> str:
     return (
         f"The former volumes ({', '.join(told.kept)}) are still there. To have them deleted, when"
         f" nobody wants them: `pulumi config rm --stack {stack} --path"
-        f" {KEY}.restore.kept` and `pulumi up`."
+        f" {KEY}.restore.kept` and `pulumi up`. (With deletionProtection, lift that first:"
+        f" `pulumi config set --stack {stack} deletionProtection false` and `pulumi up`.)"
     )
 
 
@@ -261,31 +294,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
 
     def say(line: str) -> None:
-        print(line, flush=True)
+        print(line, file=sys.stderr if asked.json else sys.stdout, flush=True)
 
     def ask(question: str) -> str:
         if not sys.stdin.isatty():
             raise RefusedError("nobody is there to confirm it: --yes goes on without")
         return input(question)
 
-    try:
-        return run(asked, say, ask)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except (
-        *(BackupError, DeployedError, PlanError, RefusedError, StoreError, UnreachableError),
-        *(BotoCoreError, ClientError),
-    ) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except (EOFError, KeyboardInterrupt):
-        print(
-            "interrupted. If it was said that site:database.restore is set, `pulumi up` goes on"
-            " with the restore; else nothing was changed.",
-            file=sys.stderr,
-        )
-        return 1
+    return attempt(
+        lambda: run(asked, say, ask),
+        teller(as_json=asked.json),
+        interrupted="interrupted. If it was said that site:database.restore is set, `pulumi up`"
+        " goes on with the restore; else nothing was changed.",
+        refusals=(PlanError,),
+        silences=(StoreError,),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -302,7 +325,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-backup", dest="backup", action="store_false", help="take no backup first"
     )
+    parser.add_argument(
+        "--full",
+        metavar="ID",
+        default="",
+        help="the full backup to begin with, verified or not (the newest verified one)",
+    )
     parser.add_argument("--plan", action="store_true", help="only say how it would be done")
+    parser.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
     return parser
 
 

@@ -4,7 +4,8 @@ python -m scripts.switchover [--to NAME] [--stack S] [--yes] [--json]
 python -m scripts.switchover --force --to NAME
 
 Writes pause, mostly for a fraction of a second. It is checked first, asked to confirm, and shown as
-it happens. Exit status: 0 done; 1 refused or failed, nothing changed unless said; 2 not understood.
+it happens. Exit status: 0 done; 1 refused or failed, nothing changed unless said; 2 not understood,
+no such stack, or AWS does not answer.
 
 --force is for when every machine that surely has all acknowledged writes is lost for good: it makes
 a replica the primary that was not in sync, or lost power, and loses what that replica has not.
@@ -18,15 +19,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from hosts.base.coordination import Coordination, Machine
-from hosts.base.coordination import UnreachableError as CoordinationUnreachableError
 from hosts.base.lease import Record, UnreachableError
 from hosts.base.lease_table import DynamoTable
-from hosts.database.decide import STARTED_ANEW
+from hosts.database.decide import DOES_NOT_START, NOT_COPIED, STARTED_ANEW
 from hosts.database.pair import NAME, Pair, machine_of, pair
 from scripts import deployed
+from scripts.command import DONE, NO, NotDoneError, attempt
+from scripts.facts import HEARD
 
 POLL = 0.1
 """Seconds between two looks at the record."""
@@ -36,13 +36,11 @@ FORCED_WITHIN = 90.0
 """The same for a forced one, which may have to wait for mysqld to recover."""
 RENEWED_WITHIN = 1.5
 """Seconds, beyond the lease, within which a holder that is alive renews it."""
-HEARD = 90.0
-"""Seconds after which a machine that reports every 30 s counts as away."""
 ABLE = ("ready", "booting", "draining")
 """States of a machine that may lead, or will in a moment."""
 
 
-class RefusedError(Exception):
+class RefusedError(NotDoneError):
     """It is not done, for this reason."""
 
 
@@ -87,6 +85,13 @@ class Databases:
         heard = machine is not None and self.now - machine.updated < HEARD
         return heard and machine is not None and machine.state in ABLE
 
+    def could_lead(self, name: str) -> bool:
+        """Whether a machine that is not well, as it is not in sync, could lead all the same."""
+        machine = self.machine(name)
+        if machine is None or self.now - machine.updated >= HEARD:
+            return False
+        return not any(reason in machine.detail for reason in (DOES_NOT_START, NOT_COPIED))
+
     def may_lack_writes(self, name: str) -> bool:
         """Whether a machine says that what it acknowledged last may not be on its disk."""
         machine = self.machine(name)
@@ -101,10 +106,14 @@ class Databases:
         for name in sorted({*seen, *self.in_sync}):
             role = "primary" if name == self.primary and not self.pair.released else "replica"
             sync = "in sync" if name in self.in_sync else "not in sync"
-            rows.append(f"  {name:<14}{role:<9}{sync:<13}{self._said(seen.get(name))}")
+            rows.append(f"  {name:<14}{role:<9}{sync:<13}{self._told(seen.get(name))}")
         return rows
 
-    def _said(self, machine: Machine | None) -> str:
+    def said(self, name: str) -> str:
+        """What a machine reported last, for people."""
+        return self._told(self.machine(name))
+
+    def _told(self, machine: Machine | None) -> str:
         if machine is None:
             return "never reported"
         detail = machine.detail.partition("\n")[0]
@@ -306,8 +315,8 @@ def check_forced(seen: Databases, target: str) -> None:
             f"{able[0]} is in sync and reports: it takes over by itself and loses nothing; if it"
             " is never to come back, delete its instance first"
         )
-    elif not seen.is_well(target):
-        msg = f"{target} does not report, or reports a failure: it could not lead"
+    elif not seen.could_lead(target):
+        msg = f"{target} could not lead; of it is known: {seen.said(target)}"
     else:
         return
     raise RefusedError(msg)
@@ -368,7 +377,8 @@ def main(arguments: list[str]) -> int:
     # Who is ended takes the request back, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.default_int_handler)
-    try:
+
+    def work() -> int:
         where = deployed.find(asked)
         client = where.dynamodb()
         table, coordination = DynamoTable(client, where.table), Coordination(client, where.table)
@@ -377,31 +387,18 @@ def main(arguments: list[str]) -> int:
             outcome = operator.force(asked.to)
         else:
             outcome = operator.switch_over(asked.to, confirmed=asked.yes)
-    except KeyboardInterrupt:
-        return _failed("interrupted before anything was changed", 1, as_json=asked.json)
-    except deployed.DeployedError as error:
-        return _failed(str(error), 2, as_json=asked.json)
-    except RefusedError as error:
-        return _failed(str(error), 1, as_json=asked.json)
-    except (
-        UnreachableError,
-        CoordinationUnreachableError,
-        BotoCoreError,
-        ClientError,
-    ) as error:
-        return _failed(f"AWS does not answer as it should: {error}", 1, as_json=asked.json)
-    if asked.json:
-        print(json.dumps(asdict(outcome)))
-    if not outcome.changed:
-        print(f"not done: {outcome.reason}", file=sys.stderr)
-    return 0 if outcome.changed else 1
+        if asked.json:
+            print(json.dumps(asdict(outcome)))
+        if not outcome.changed:
+            print(f"not done: {outcome.reason}", file=sys.stderr)
+        return DONE if outcome.changed else NO
 
+    def tell(why: str) -> None:
+        if asked.json:
+            print(json.dumps({"changed": False, "reason": why}))
+        print(f"not done: {why}", file=sys.stderr)
 
-def _failed(why: str, status: int, *, as_json: bool) -> int:
-    if as_json:
-        print(json.dumps({"changed": False, "reason": why}))
-    print(f"not done: {why}", file=sys.stderr)
-    return status
+    return attempt(work, tell, interrupted="interrupted before anything was changed")
 
 
 if __name__ == "__main__":

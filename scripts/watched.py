@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 import boto3
 from botocore import exceptions
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
+
+from scripts.command import NotAskedError, attempt, teller
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -143,10 +145,17 @@ def code(error: ClientError) -> str:
 
 def run(command: Callable[[Watched, float], int], deadline: str) -> None:
     """Runs a command on the machine and within the seconds that the environment names; exits."""
-    try:
-        status = command(Watched.of(os.environ), float(os.environ[deadline]))
-    except KeyError as error:
-        sys.exit(f"{error.args[0]} is not set; the Pulumi program sets it when it runs this.")
-    except (BotoCoreError, ClientError, ValueError) as error:
-        sys.exit(f"{os.environ.get('SITE_MACHINE', 'the machine')}: {error}")
-    sys.exit(status)
+
+    def work() -> int:
+        try:
+            machine, seconds = Watched.of(os.environ), float(os.environ[deadline])
+        except KeyError as error:
+            message = f"{error.args[0]} is not set; the Pulumi program sets it when it runs this."
+            raise NotAskedError(message) from error
+        except ValueError as error:
+            raise NotAskedError(f"{deadline}: {error}") from error
+        return command(machine, seconds)
+
+    name = os.environ.get("SITE_MACHINE", "the machine")
+    tell = teller(as_json=False, prefix=f"{name}: ")
+    sys.exit(attempt(work, tell, interrupted="interrupted"))

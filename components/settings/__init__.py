@@ -4,22 +4,30 @@ from components.settings.backups import Backups, Restore
 from components.settings.models import (
     AppServers,
     Database,
+    Limits,
     LoadBalancers,
     Machines,
     Network,
     Settings,
 )
+from components.settings.monitoring import Logs, Monitoring
 from components.settings.read import parse, read
+from components.settings.tls import Acme, Tls
 
 __all__ = [
+    "Acme",
     "AppServers",
     "Backups",
     "Database",
+    "Limits",
     "LoadBalancers",
+    "Logs",
     "Machines",
+    "Monitoring",
     "Network",
     "Restore",
     "Settings",
+    "Tls",
     "parse",
     "read",
 ]

@@ -31,6 +31,8 @@ class Restore(Model):
     to: Annotated[str, matching(r"\S+", "a time or a set of transactions")]
     bucket: Annotated[str, matching(r"[a-z0-9.-]{3,63}", "the name of a bucket")]
     line: Annotated[str, matching(LINE, "a line of backups such as database")] = "database"
+    full: Annotated[str, matching(r"[\w-]*", "the id of a full backup, or nothing")] = ""
+    """The backup to begin with; the newest verified one if none is named."""
     kept: list[Annotated[str, matching(rf"first|{ID}", "ids of restores, or first")]] = Field(
         default_factory=list[str]
     )

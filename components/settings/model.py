@@ -1,9 +1,13 @@
 """What every settings model is."""
 
 import re
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
+
+WORDED = "worded"
+"""The type of an error that has its own words."""
 
 
 class Model(BaseModel):
@@ -27,3 +31,9 @@ def matching(pattern: str, allowed: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+InstanceType = Annotated[
+    str,
+    matching(r"[a-z][a-z0-9-]*\d[a-z0-9-]*\.[a-z0-9-]+", "an EC2 instance type such as t3.small"),
+]

@@ -6,16 +6,29 @@ default is in `Pulumi.yaml`. A validator says what is allowed; `read` adds key, 
 
 import ipaddress
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from components.settings.backups import Backups, Restore
-from components.settings.model import Model, matching
+from components.settings.edge import Mode, check_domain, check_room, check_threads
+from components.settings.model import WORDED, InstanceType, Model, matching
+from components.settings.monitoring import Logs, Monitoring
+from components.settings.tls import DOMAIN, Tls, refuse_other_domain
+from hosts.base import maintenance
 
+HostName = Annotated[str, matching(DOMAIN, "a host name in small letters such as www.example.org")]
 Architecture = Literal["x86_64", "arm64"]
 
 
@@ -31,14 +44,39 @@ def _vpc_cidr(value: str) -> str:
     return value
 
 
-def _available_mode(value: str) -> str:
-    planned = ("active-passive", "active-active")
-    if value in planned:
-        msg = f"'single' ({value} is not available yet)"
+BLOCKED = 18
+"""Networks. AWS takes 20 rules each way: one is ours, for everyone else, and the last AWS's own."""
+
+
+def _blocked_networks(value: list[str]) -> list[str]:
+    """In the order in which they were given; none that is within another."""
+    networks = dict.fromkeys(_blocked_network(text) for text in value)
+    kept = [
+        network
+        for network in networks
+        if not any(network != other and network.subnet_of(other) for other in networks)
+    ]
+    if len(kept) > BLOCKED:
+        msg = f"{BLOCKED} networks at most, all that a network ACL has room for"
         raise ValueError(msg)
-    if value != "single":
-        msg = "'single'"
-        raise ValueError(msg)
+    return [str(network) for network in kept]
+
+
+def _blocked_network(text: str) -> ipaddress.IPv4Network:
+    try:
+        return ipaddress.IPv4Network(text)
+    except ValueError:
+        pass
+    try:
+        meant = f"would be {ipaddress.IPv4Network(text, strict=False)}"
+    except ValueError:
+        meant = "is none"
+    msg = f"IPv4 networks such as 203.0.113.0/24, and single addresses ({text} {meant})"
+    raise ValueError(msg)
+
+
+def _maintenance_window(value: str) -> str:
+    maintenance.parse(value)
     return value
 
 
@@ -77,10 +115,7 @@ def _authorities(value: list[int]) -> list[int]:
     return value
 
 
-InstanceType = Annotated[
-    str,
-    matching(r"[a-z][a-z0-9-]*\d[a-z0-9-]*\.[a-z0-9-]+", "an EC2 instance type such as t3.small"),
-]
+Authorities = Annotated[list[int], BeforeValidator(_listed), AfterValidator(_authorities)]
 
 
 class Network(Model):
@@ -89,6 +124,27 @@ class Network(Model):
     cidr: Annotated[str, AfterValidator(_vpc_cidr)] = "10.0.0.0/16"
     zones: Annotated[int, Field(ge=2, le=6)] = 2
     nat: Literal["none", "one", "one-per-zone"] = "one"
+    blocked_networks: Annotated[
+        list[str], BeforeValidator(_listed), AfterValidator(_blocked_networks)
+    ] = Field(default_factory=list[str], examples=['["203.0.113.0/24"]'])
+
+    @model_validator(mode="after")
+    def _not_its_own(self) -> Self:
+        own = ipaddress.IPv4Network(self.cidr)
+        wrong = [
+            blocked
+            for blocked in self.blocked_networks
+            if ipaddress.IPv4Network(blocked).overlaps(own)
+        ]
+        if wrong:
+            raise PydanticCustomError(
+                WORDED,
+                "site:network.blockedNetworks has {listed}, where the site's own machines are"
+                " (site:network.cidr {own}): the load balancers would reach nothing. Block networks"
+                " that clients are in.",
+                {"listed": ", ".join(wrong), "own": self.cidr},
+            )
+        return self
 
 
 class Machines(Model):
@@ -104,6 +160,9 @@ class Machines(Model):
     ready_within: Annotated[int, Field(ge=10, le=7200)] = 900
     drain_within: Annotated[int, Field(ge=10, le=7200)] = 120
     python: Annotated[str, matching(r"3\.(9|\d\d)", 'a version such as "3.14", in quotes')] = "3.14"
+    maintenance_window: Annotated[str, AfterValidator(_maintenance_window)] | None = Field(
+        default=None, examples=["Sun 03:00-05:00"]
+    )
 
     @property
     def image_name(self) -> str:
@@ -114,23 +173,62 @@ class Machines(Model):
         return f"ubuntu/images/hvm-ssd-gp3/ubuntu-resolute-26.04-{architecture}-server-*"
 
 
+class Limits(Model):
+    """`site:loadBalancers.limits`: what one client may take. 0 is no limit."""
+
+    requests_per_second: Annotated[float, Field(ge=0, le=100_000)] = 100
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    connections: Annotated[int, Field(ge=0, le=400_000)] = 200
+    uploads: Annotated[int, Field(ge=0, le=100_000)] = 20
+    body: Annotated[int, Field(ge=1, le=1_048_576)] = 100
+
+    @field_validator("burst")
+    @classmethod
+    def _of_a_second_to_an_hour(cls, value: int | None, info: ValidationInfo) -> int | None:
+        rate = info.data.get("requests_per_second")
+        if value and rate and not rate <= value <= rate * 3600:
+            least, most = math.ceil(rate), math.floor(rate * 3600)
+            msg = f"{least} to {most}, a second's to an hour's worth of requestsPerSecond"
+            raise ValueError(msg)
+        return value
+
+
 class LoadBalancers(Model):
     """`site:loadBalancers`"""
 
-    mode: Annotated[str, AfterValidator(_available_mode)] = "single"
+    mode: Mode = "single"
+    domain: HostName | None = None
+    hosted_zone: HostName | None = None
+    tls: Tls = Field(default_factory=Tls)
     instance_type: InstanceType = "t3.small"
     distribution: Literal["round-robin", "least-connections", "active-passive"] = "round-robin"
-    connections: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
-    connect_timeout: Annotated[float, Field(ge=0.1, le=10)] = 0.3
+    # Each takes two open files, those to port 80 included, and a process may have 2**20 of them.
+    connections: Annotated[int, Field(ge=10, le=400_000)] = 10_000
+    connect_timeout: Annotated[float, Field(ge=0.1, le=10)] = 1
     client_timeout: Annotated[float, Field(ge=1, le=3600)] = 30
     keep_alive_timeout: Annotated[float, Field(ge=1, le=3600)] = 60
     queue_timeout: Annotated[float, Field(ge=0.1, le=60)] = 5
+    tunnel_timeout: Annotated[float, Field(ge=1, le=86_400)] = 3600
+    hsts: Annotated[int, Field(ge=0, le=157_680_000)] = 63_072_000
+    limits: Limits = Field(default_factory=Limits)
+
+    @model_validator(mode="after")
+    def _certificate_of_the_domain(self) -> Self:
+        if self.domain and self.tls.certificate:
+            refuse_other_domain(self.tls.certificate, self.domain)
+        return self
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        check_room(self.mode, self.instance_type)
+        check_domain(self.domain, self.hosted_zone)
+        return self
 
 
 class AppServers(Model):
     """`site:appServers`"""
 
-    count: Annotated[int, Field(ge=1, le=60)] = 2
+    count: Annotated[int, Field(ge=1, le=64)] = 2
     instance_type: InstanceType = "t3.small"
     folder: Annotated[str, matching(r".*\S.*", "a folder")] = "app"
     module: Annotated[
@@ -152,6 +250,7 @@ class AppServers(Model):
     environment: Annotated[dict[str, str], AfterValidator(_environment)] = Field(
         default_factory=dict[str, str]
     )
+    authorities: Authorities = Field(default_factory=lambda: [1])
 
 
 class Database(Model):
@@ -166,9 +265,7 @@ class Database(Model):
     max_failover_lag: Annotated[float, Field(ge=0.5, le=3600)] = 5
     buffer_pool: Annotated[int, Field(ge=8, le=1_048_576)] = 1024
     max_connections: Annotated[int, Field(ge=10, le=100_000)] = 300
-    authorities: Annotated[list[int], BeforeValidator(_listed), AfterValidator(_authorities)] = (
-        Field(default_factory=lambda: [1])
-    )
+    authorities: Authorities = Field(default_factory=lambda: [1])
     restore: Restore | None = None
 
 
@@ -182,6 +279,13 @@ class Settings(Model):
     app_servers: AppServers = Field(default_factory=AppServers)
     database: Database = Field(default_factory=Database)
     backups: Backups = Field(default_factory=Backups)
+    monitoring: Monitoring = Field(default_factory=Monitoring)
+    logs: Logs = Field(default_factory=Logs)
+
+    @model_validator(mode="after")
+    def _enough_threads(self) -> Self:
+        check_threads(self.load_balancers.mode, self.app_servers.threads)
+        return self
 
     @model_validator(mode="after")
     def _one_architecture(self) -> Self:
@@ -190,16 +294,18 @@ class Settings(Model):
             "loadBalancers": lambda s: s.load_balancers.instance_type,
             "appServers": lambda s: s.app_servers.instance_type,
             "database": lambda s: s.database.instance_type,
+            "monitoring": lambda s: s.monitoring.instance_type,
         }
         wrong = {
             name: instance_type(self)
             for name, instance_type in typed.items()
             if _instance_architecture(instance_type(self)) != wanted
+            and (name != "monitoring" or self.monitoring.enabled)
         }
         if wrong:
             listed = ", ".join(f"site:{name}.instanceType {value}" for name, value in wrong.items())
             raise PydanticCustomError(
-                "architecture",
+                WORDED,
                 "{listed}: not of the architecture of site:machines.architecture, {wanted};"
                 " choose types of it ({example}), or set the architecture.",
                 {

@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pulumi
 import pulumi.runtime
@@ -13,7 +13,9 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from components.settings.model import WORDED
 from components.settings.models import Settings
+from components.settings.tls import has_key
 
 _NAMED = {
     "int_parsing": "a whole number",
@@ -28,6 +30,9 @@ _NAMED = {
     "model_type": "an object, whose fields are set one by one",
     "dict_type": "an object, whose fields are set one by one",
 }
+
+_KEPT_SECRET = frozenset({"monitoring"})
+"""Whose secrets never are in user data."""
 
 
 def read() -> Settings:
@@ -50,16 +55,28 @@ def parse(given: Mapping[str, str], *, secret: Iterable[str] = ()) -> Settings:
     Raises:
         pulumi.RunError: one line for each setting that is wrong.
     """
+    values = {key: _value(text) for key, text in given.items()}
+    secret = frozenset(secret)
+    with_key = {key for key in ("loadBalancers",) if has_key(values.get(key))}
     errors = [
         f"site:{key} holds a secret, but what it sets is written to the machines' user data in the"
         f" clear. Put the secret into SSM Parameter Store and set its name, with"
         f" `pulumi config set --path site:{key}.…` and no --secret."
-        for key in secret
+        for key in sorted(secret - with_key - _KEPT_SECRET)
+    ]
+    errors += [
+        f"site:{key}.tls.key is in the stack's file in the clear. Set it with"
+        f" `pulumi config set --path --secret site:{key}.tls.key < key.pem`, and use another key:"
+        " this one may have been read."
+        for key in sorted(with_key - secret)
     ]
     try:
-        settings = Settings.model_validate({key: _value(text) for key, text in given.items()})
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        errors += [_explain(detail) for detail in error.errors()]
+        errors += [
+            _explain(detail, hidden=bool(secret.intersection(detail["loc"][:1])))
+            for detail in error.errors()
+        ]
         raise _refusal(errors) from None
     if errors:
         raise _refusal(errors)
@@ -83,11 +100,14 @@ def _refusal(errors: list[str]) -> pulumi.RunError:
     return pulumi.RunError("\n".join(["the stack's settings cannot be used:", *errors]))
 
 
-def _explain(error: ErrorDetails) -> str:
-    if error["type"] == "architecture":
+def _explain(error: ErrorDetails, *, hidden: bool) -> str:
+    """`hidden`: the value may be a secret."""
+    if error["type"] == WORDED:
         return error["msg"]
     path = [str(part) for part in error["loc"]]
-    key = "site:" + ".".join(path)
+    key = "site:" + "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]
+    ).removeprefix(".")
     if error["type"] == "extra_forbidden":
         return _unknown(key, path)
     field = _field(path)
@@ -95,7 +115,7 @@ def _explain(error: ErrorDetails) -> str:
     command = f"`pulumi config set {flag}{_quoted(key)} {_quoted(_example(field))}`"
     if error["type"] == "missing":
         return f"{key} is not set. Set it with {command}."
-    value = json.dumps(error["input"], ensure_ascii=False)
+    value = "…" if hidden else json.dumps(error["input"], ensure_ascii=False)
     return f"{key} is {value}; allowed is {_allowed(error, field)}. Set it with {command}."
 
 
@@ -136,7 +156,7 @@ def _allowed(error: ErrorDetails, field: FieldInfo | None) -> str:
         case "literal_error":
             return str(context["expected"])
         case "greater_than_equal" | "less_than_equal":
-            bounds = field.metadata if field else []
+            bounds = _bounds(field) if field else []
             low = next((b.ge for b in bounds if isinstance(b, Ge)), "…")
             high = next((b.le for b in bounds if isinstance(b, Le)), "…")
             return f"{low} to {high}"
@@ -146,9 +166,17 @@ def _allowed(error: ErrorDetails, field: FieldInfo | None) -> str:
             return _NAMED.get(kind, error["msg"])
 
 
+def _bounds(field: FieldInfo) -> list[Any]:
+    """What is annotated, also inside of what may be None."""
+    inside = [one for kind in get_args(field.annotation) for one in get_args(kind)[1:]]
+    return [*field.metadata, *(bound for one in inside for bound in getattr(one, "metadata", ()))]
+
+
 def _example(field: FieldInfo | None) -> str:
     if field is None or field.is_required():
         return "true"
+    if field.examples:
+        return str(field.examples[0])
     default = field.get_default(call_default_factory=True, validated_data={})
     return "…" if default is None or isinstance(default, BaseModel | dict) else str(default)
 

@@ -2,16 +2,19 @@
 
 Around it, rather than in it: any WSGI application is served unchanged. The machine answers the
 health path itself while it drains, counts the requests in flight so that a drain knows when the
-last has gone, and says in each answer which machine gave it.
+last has gone, counts the answers and how long they took, and says in each which machine gave it.
 
 Self-contained: gunicorn reads it by its path, beside an application whose modules may have any
 name.
 """
 
+import bisect
 import importlib
 import mmap
 import os
+import ssl
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,14 +28,32 @@ keepalive = 75
 worker_tmp_dir = "/dev/shm"  # noqa: S108 in memory; gunicorn names the file itself
 # Only load balancers can reach this port, and they set these headers themselves.
 forwarded_allow_ips = "*"
+# Room for what load balancers let through, with what they add: they have limits of their own.
+limit_request_line = 8190
+limit_request_fields = 120
+limit_request_field_size = 16384
 # The control socket of newer versions is not used, and where it would be made is read-only.
 control_socket_disable = True
 
 FOLDER = Path("/run/site-app")
+CERTIFICATE = FOLDER / "server.pem"
+"""Key and certificate. Only load balancers ask, and they verify it."""
+certfile = keyfile = str(CERTIFICATE)
 DRAINING = "draining"
 COUNTERS = "worker-"
+TURN = 0.001
+"""Seconds that a thread may keep the interpreter from the others: a fifth of what Python allows. A
+handshake takes several turns, and fifteen busy threads would make it, or a health check, last for
+as long as if the machine were dead."""
 LAYOUT = struct.Struct("=qd")
 """Requests in flight; when the last one came or went, on the machine's monotonic clock."""
+BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Seconds."""
+CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+COUNTS = struct.Struct(f"={len(CLASSES)}Qd{len(BOUNDS) + 1}Q")
+"""Behind that: answers of each class of status; seconds that all of them took; how many took longer
+than the bound before and no longer than this one, the last of them longer than any."""
+TOO_LARGE = b"413 The body of this request is too large.\n"
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -45,17 +66,30 @@ class Counter:
     def __init__(self, folder: Path) -> None:
         """Makes the file of this process."""
         path = folder / f"{COUNTERS}{os.getpid()}"
-        path.write_bytes(LAYOUT.pack(0, 0.0))
+        path.write_bytes(bytes(LAYOUT.size + COUNTS.size))
         with path.open("r+b") as file:
-            self._memory = mmap.mmap(file.fileno(), LAYOUT.size)
+            self._memory = mmap.mmap(file.fileno(), LAYOUT.size + COUNTS.size)
         self._lock = threading.Lock()
         self._in_flight = 0
+        self._classes = [0] * len(CLASSES)
+        self._seconds = 0.0
+        self._buckets = [0] * (len(BOUNDS) + 1)
 
     def add(self, change: int) -> None:
         """A request came (1) or went (-1)."""
         with self._lock:
             self._in_flight += change
             LAYOUT.pack_into(self._memory, 0, self._in_flight, time.monotonic())
+
+    def answered(self, status: str, seconds: float) -> None:
+        """A request was answered, ``200 OK``, so long after it came."""
+        with self._lock:
+            known = f"{status[:1]}xx"
+            self._classes[CLASSES.index(known if known in CLASSES else "5xx")] += 1
+            self._seconds += seconds
+            self._buckets[bisect.bisect_left(BOUNDS, seconds)] += 1
+            # In one piece: whoever reads meanwhile reads no half of a number.
+            self._memory[LAYOUT.size :] = COUNTS.pack(*self._classes, self._seconds, *self._buckets)
 
 
 class Body:
@@ -81,6 +115,61 @@ class Body:
             done()
 
 
+class TooLargeError(Exception):
+    """What an application sees that reads more of a body than the body may have."""
+
+
+class LimitedBody:
+    """A body that says nothing of its length, and may have so many bytes.
+
+    Load balancers refuse one that says too much; of the others they tell the limit.
+    """
+
+    def __init__(self, body: Any, limit: int) -> None:
+        """`body` is gunicorn's."""
+        self._body = body
+        self._left = limit
+        self.exceeded = False
+
+    def read(self, size: int | None = None) -> bytes:
+        """As a file's; raises `TooLargeError`."""
+        return self._counted(self._body.read(self._at_most(size)))
+
+    def readline(self, size: int | None = None) -> bytes:
+        """As a file's; raises `TooLargeError`."""
+        return self._counted(self._body.readline(self._at_most(size)))
+
+    def readlines(self, hint: int | None = None) -> list[bytes]:
+        """As a file's; raises `TooLargeError`."""
+        _ = hint
+        return list(self)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Its lines."""
+        return iter(self.readline, b"")
+
+    def _at_most(self, size: int | None) -> int:
+        most = self._left + 1
+        return most if size is None or size < 0 else min(size, most)
+
+    def _counted(self, found: bytes) -> bytes:
+        self._left -= len(found)
+        if self._left < 0:
+            self.exceeded = True
+            raise TooLargeError
+        return found
+
+
+def limited(environ: Environ) -> LimitedBody | None:
+    """The body in its limit, if it is the application that has to find out how long it is."""
+    limit = environ.pop("HTTP_X_BODY_LIMIT", "")
+    if not limit or environ.get("CONTENT_LENGTH"):
+        return None
+    body = LimitedBody(environ["wsgi.input"], int(limit))
+    environ["wsgi.input"] = body
+    return body
+
+
 class OnThisMachine:
     """The application as this machine serves it."""
 
@@ -94,10 +183,19 @@ class OnThisMachine:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """WSGI."""
+        body_in = limited(environ)
+        refused = False
+        began, said = time.monotonic(), ""
 
         def start(
             status: str, headers: list[tuple[str, str]], *exc_info: object
         ) -> Callable[[bytes], Any]:
+            nonlocal refused, said
+            if body_in and body_in.exceeded:
+                # Whatever the application makes of its error.
+                refused, status = True, "413 Content Too Large"
+                headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(TOO_LARGE)))]
+            said = status
             kept = [header for header in headers if header[0].lower() != "x-served-by"]
             return start_response(status, [*kept, ("X-Served-By", self._name)], *exc_info)
 
@@ -106,13 +204,26 @@ class OnThisMachine:
                 start("503 Service Unavailable", [("Content-Type", "text/plain")])
                 return [b"draining\n"]
             return self._application(environ, start)
+
+        def done() -> None:
+            self._counter.add(-1)
+            self._counter.answered(said or "500", time.monotonic() - began)
+
         self._counter.add(1)
         try:
             body = self._application(environ, start)
+        except TooLargeError:
+            start("", [], sys.exc_info())
+            body = ()
         except BaseException:
-            self._counter.add(-1)
+            said = ""
+            done()
             raise
-        return Body(body, lambda: self._counter.add(-1))
+        body = Body(body, done)
+        if refused:
+            body.close()
+            return [TOO_LARGE]
+        return body
 
 
 class Together:
@@ -155,8 +266,44 @@ def send_heads_with_bodies(response: Any) -> None:
     response.write = together
 
 
+class Contexts:
+    """The TLS context of new connections: made anew when the certificate's file has changed.
+
+    gunicorn would make one for each connection, which costs a read of the file and every chance
+    to resume a session. So a renewed certificate needs no reload and ends no connection.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """`file` holds key and certificate, and is replaced as a whole."""
+        self._file = file
+        self._lock = threading.Lock()
+        self._made: tuple[tuple[int, int], ssl.SSLContext] | None = None
+
+    def current(self) -> ssl.SSLContext:
+        """The context for a connection that is made now."""
+        found = self._file.stat()
+        version = found.st_ino, found.st_mtime_ns
+        with self._lock:
+            if self._made is None or self._made[0] != version:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context.minimum_version = ssl.TLSVersion.TLSv1_3
+                context.load_cert_chain(self._file)
+                self._made = version, context
+            return self._made[1]
+
+
+_contexts = Contexts(CERTIFICATE)
+
+
+def ssl_context(config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """gunicorn's hook: the context of one connection."""
+    _ = config, default
+    return _contexts.current()
+
+
 def post_worker_init(worker: Any) -> None:
     """gunicorn's hook: the application is loaded, no request was taken yet."""
+    sys.setswitchinterval(TURN)
     send_heads_with_bodies(importlib.import_module("gunicorn.http.wsgi").Response)
     worker.wsgi = OnThisMachine(
         worker.wsgi, os.environ["SITE_MACHINE"], os.environ["SITE_HEALTH_PATH"], FOLDER

@@ -9,7 +9,7 @@ from hosts.base.facts import MachineFacts
 from hosts.base.template import render
 
 HERE = Path(__file__).parent
-PACKAGES = ("gunicorn", "haproxy", "python3-boto3", "python3-pymysql")
+PACKAGES = ("gunicorn", "haproxy", "openssl", "python3-boto3", "python3-pymysql")
 DATABASES = 16
 """The most database machines that are looked for."""
 

@@ -3,16 +3,24 @@
 import logging
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError
 
-from hosts.app_server import secrets
+from hosts.app_server import certificate, measured, secrets
 from hosts.app_server.gunicorn_conf import COUNTERS, DRAINING, FOLDER, LAYOUT
 from hosts.app_server.options import Options
 from hosts.base import aws, parameters, services
 from hosts.base.agent import Context, Health, in_background
+from hosts.base.certificate import CertificateError, look
 from hosts.base.facts import MachineFacts
+from hosts.base.metrics import Histogram, Metric
+from hosts.base.metrics import certificate as of_certificate
+
+if TYPE_CHECKING:
+    from types_boto3_ssm import SSMClient
 
 log = logging.getLogger("secrets")
 
@@ -23,6 +31,7 @@ DATABASE = 30.0
 it is loaded should find it. After that it is started all the same."""
 QUIET = 3.0
 """Seconds without any request after which a draining machine is out of rotation."""
+FAILURES = (parameters.ParameterError, CertificateError, BotoCoreError, OSError)
 AGAIN = 30.0
 """Seconds after which an application that failed is started again."""
 
@@ -30,17 +39,21 @@ AGAIN = 30.0
 class AppServer:
     """See `hosts.base.agent.Role`."""
 
-    def __init__(self, facts: MachineFacts, options: Options) -> None:
-        """Nothing happens yet."""
+    def __init__(self, facts: MachineFacts, options: Options, address: str) -> None:
+        """Nothing happens yet. `address` is the machine's own."""
         self._facts = facts
+        self._address = address
         self._options = options
         self._failed_at: float | None = None
         self._keeping = False
         self._trouble = ""
+        self._certificate_ends: float | None = None
 
     def start(self) -> None:
         """Fetches the secrets, then starts HAProxy, then the application."""
-        secrets.fetch(aws.ssm(self._facts.region), self._facts)
+        client = aws.ssm(self._facts.region)
+        secrets.fetch(client, self._facts)
+        self._renew(client)
         services.start_once("haproxy.service", parameters.FOLDER / "haproxy-started")
         services.wait_until(lambda: services.http_status(PRIMARY) == services.OK, DATABASE)
         services.systemctl("start", "--no-block", UNIT)
@@ -56,8 +69,8 @@ class AppServer:
         self._failed_at = None
         if unit.active != "active":
             return Health("booting", "the application is starting")
-        url = f"http://127.0.0.1:{self._options.port}{self._options.health_path}"
-        status = services.http_status(url)
+        url = f"https://127.0.0.1:{self._options.port}{self._options.health_path}"
+        status = services.http_status(url, authorities=parameters.FOLDER / certificate.AUTHORITIES)
         if status == services.OK:
             return Health("ready", self._trouble)
         answer = f"answers {status}" if status else "does not answer"
@@ -74,6 +87,12 @@ class AppServer:
             services.run("systemctl", "kill", "--kill-whom=main", "-s", "SIGQUIT", UNIT)
         services.systemctl("stop", UNIT)
 
+    def metrics(self) -> Iterable[Metric | Histogram]:
+        """What the application did, and how long its certificate is good for."""
+        yield from measured.application()
+        if self._certificate_ends is not None:
+            yield of_certificate("app-server", self._certificate_ends)
+
     def _keep_secrets(self) -> None:
         client = aws.ssm(self._facts.region)
         while True:
@@ -81,10 +100,17 @@ class AppServer:
             try:
                 for changed in secrets.refresh(client, self._facts):
                     log.info("%s has changed", changed)
+                self._renew(client)
                 self._trouble = ""
-            except (parameters.ParameterError, BotoCoreError, OSError) as error:
+            except FAILURES as error:
                 log.warning("%s", error)
                 self._trouble = f"the secrets stay as they are: {error}"
+
+    def _renew(self, client: "SSMClient") -> None:
+        if certificate.renew(client, self._facts, self._address):
+            log.info("there is a new certificate")
+        self._certificate_ends = look((parameters.FOLDER / certificate.SERVER).read_text()).ends
+        secrets.hand_over(files=[certificate.SERVER])
 
     def _failed(self, result: str) -> Health:
         now = time.monotonic()
@@ -114,4 +140,4 @@ def quiet(began: float, folder: Path = FOLDER, now: float | None = None) -> bool
 
 def create(context: Context) -> AppServer:
     """The role from its options."""
-    return AppServer(context.facts, Options(**context.options))
+    return AppServer(context.facts, Options(**context.options), context.identity.address)

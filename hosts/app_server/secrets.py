@@ -7,7 +7,7 @@ authorities to trust are there before the database presents one of a new authori
 
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,12 +67,14 @@ def refresh(
     return changed
 
 
-def hand_over(folder: Path = parameters.FOLDER, to: Path = FOLDER) -> None:
+def hand_over(
+    folder: Path = parameters.FOLDER, to: Path = FOLDER, files: Iterable[str] = PARAMETERS
+) -> None:
     """Gives the application, if it runs, what has changed: readable by its user alone."""
     if not to.exists():
         return
     owner = to.stat().st_uid
-    for file in PARAMETERS:
+    for file in files:
         text = (folder / file).read_text()
         if not (to / file).exists() or (to / file).read_text() != text:
             parameters.write(text, to / file, owner=owner)

@@ -11,16 +11,20 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
-from hosts.base import aws
+from hosts.base import aws, followed, metrics
 from hosts.base.bundle import folder
 from hosts.base.coordination import Coordination, GoneError, State, UnreachableError
 from hosts.base.facts import MachineFacts, load
+from hosts.base.firewall import Firewall
+from hosts.base.followed import Followed
 from hosts.base.identity import Identity, identity
+from hosts.base.maintenance import Maintenance
+from hosts.base.metrics import Exposition, Histogram, Metric
 from hosts.base.notify import tell_systemd
 
 log = logging.getLogger("agent")
@@ -35,6 +39,8 @@ AGAIN = 15.0
 """Seconds after which a role that failed to start is started again."""
 LENGTH = 1800.0
 """Seconds that the start of a role, and its drain, may take before the agent is taken for dead."""
+RELEASE = 8
+"""Characters of a digest by which people tell releases apart."""
 PATIENCE = 5.0
 """Seconds for which a machine that was ready may be unwell before it says so."""
 
@@ -45,6 +51,8 @@ class Health:
 
     state: State
     detail: str = ""
+    figures: Mapping[str, object] = field(default_factory=dict[str, object], compare=False)
+    """What can be counted, as JSON has it: told with each report, and no reason for one."""
 
 
 class Role(Protocol):
@@ -60,6 +68,10 @@ class Role(Protocol):
 
     def drain(self) -> None:
         """Takes the role out of service without losing a request; returns when it is out."""
+        ...
+
+    def metrics(self) -> Iterable[Metric | Histogram]:
+        """What it says of itself to Prometheus, at any time from its making on. Quick."""
         ...
 
 
@@ -83,13 +95,21 @@ class Agent:
         coordination: Coordination,
         role: Role,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        before: Callable[[], None] = lambda: None,
+        trouble: Callable[[], str] = lambda: "",
     ) -> None:
-        """Nothing happens yet."""
+        """Nothing happens yet. `before` is done each time before the role is started; `trouble` is
+        what there is to say of a machine whose role is ready."""
         self._facts = facts
         self._me = me
         self._coordination = coordination
         self._role = role
         self._clock = clock
+        self._before = before
+        self._trouble = trouble
+        # Of application servers: the site's, which comes after the programs of the role.
+        self._release = facts.bundles[-1].sha256[:RELEASE] if facts.bundles else ""
         self._started = False
         self._start_at = float("-inf")
         self._registered = False
@@ -103,7 +123,12 @@ class Agent:
     @property
     def booting(self) -> bool:
         """Whether the machine is on its way up."""
-        return self._health.state == "booting"
+        return self.state == "booting"
+
+    @property
+    def state(self) -> State:
+        """What the machine is doing."""
+        return self._health.state
 
     def step(self) -> bool:
         """One turn. False when the machine is drained and there is nothing left to do."""
@@ -140,6 +165,7 @@ class Agent:
                     return
                 self._start_at = now
                 with at_length():
+                    self._before()
                     self._role.start()
                 self._started = True
                 log.info("started")
@@ -149,6 +175,8 @@ class Agent:
             health = Health("failed", f"{type(error).__name__}: {error}")
         if health.state == "ready":
             self._was_ready, self._unwell_since = True, None
+            said = (health.detail, self._trouble())
+            health = replace(health, detail="\n".join(line for line in said if line))
         elif self._was_ready:
             self._unwell_since = self._unwell_since or now
             if now - self._unwell_since < PATIENCE:
@@ -163,7 +191,9 @@ class Agent:
         if self._health == self._said and now - self._said_at < HEARTBEAT:
             return
         try:
-            self._coordination.report(self._me.instance, self._health.state, self._health.detail)
+            figures = {"release": self._release, **self._health.figures}
+            health = self._health
+            self._coordination.report(self._me.instance, health.state, health.detail, figures)
         except UnreachableError as error:
             log.warning("coordination: %s", error)
             return
@@ -229,13 +259,40 @@ def in_background(name: str, work: Callable[[], None]) -> None:
 def main() -> None:
     """Runs until the machine is drained."""
     logging.basicConfig(format="%(name)s: %(message)s", stream=sys.stdout)
-    for name in ("agent", "database", "address", "secrets"):
+    for name in ("agent", "database", "address", "alerts", "certificate", "secrets", "followed"):
         logging.getLogger(name).setLevel(logging.INFO)
     facts, options = load()
     me = identity()
     coordination = Coordination(aws.dynamodb(facts.region), facts.table)
+    firewall = Firewall(facts.resolver)
+    path = facts.parameter(followed.path(facts.role))
+    follows = Followed(lambda: aws.ssm(facts.region), path, firewall, Maintenance(facts.name))
     role = create(Context(facts, options, me, coordination))
-    agent = Agent(facts, me, coordination, role)
+
+    def behind_its_firewall() -> None:
+        firewall.close()
+        follows.first()
+
+    agent = Agent(
+        facts,
+        me,
+        coordination,
+        role,
+        before=behind_its_firewall,
+        trouble=lambda: follows.trouble,
+    )
+    in_background("followed", follows.run)
+
+    def measured() -> Iterable[Metric | Histogram]:
+        yield from metrics.machine(facts, me.instance, agent.state, follows.trouble)
+        yield from role.metrics()
+
+    def expose() -> None:
+        # What listens early is behind the rules that were loaded before there was a network.
+        metrics.start_exporter(metrics.NODE_EXPORTER)
+        Exposition("agent", measured).run()
+
+    in_background("metrics", expose)
     tell_systemd("READY=1")
     while agent.step():
         tell_systemd("WATCHDOG=1")

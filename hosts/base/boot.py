@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Fetches this machine's programs, checks them, starts its agent; reports what went wrong."""
+"""Fetches this machine's programs, checks them, hardens it, starts its agent; reports failures."""
 
 import hashlib
 import io
@@ -21,6 +21,9 @@ client: Any = cast(Any, boto3).client
 MACHINE = Path("/etc/site/machine.json")
 INSTANCE = Path("/var/lib/cloud/data/instance-id")
 LOG = Path("/var/log/cloud-init-output.log")
+METADATA = {"AWS_METADATA_SERVICE_NUM_ATTEMPTS": "10", "AWS_METADATA_SERVICE_TIMEOUT": "3"}
+"""For the role's credentials botocore asks once and waits a second; a machine that is busy with its
+own start, or a metadata service that is with others', may take longer."""
 
 
 def fetch(machine: dict[str, Any], bundle: dict[str, str]) -> bytes:
@@ -63,9 +66,15 @@ def report(machine: dict[str, Any], error: str) -> None:
     )
 
 
+def harden() -> None:
+    """Puts the machine's own files into place, before anything listens."""
+    environment = {**os.environ, "PYTHONPATH": "/opt/site"}
+    subprocess.run(["/usr/bin/python3", "-m", "hosts.base.harden"], check=True, env=environment)
+
+
 def agent() -> None:
     """Starts the agent. It reports for itself from here on, unless it cannot even start."""
-    for verb in (["daemon-reload"], ["enable", "site-agent"], ["restart", "site-agent"]):
+    for verb in (["enable", "site-agent"], ["restart", "site-agent"]):
         if subprocess.run(["systemctl", *verb], check=False).returncode:
             journal = ["journalctl", "-u", "site-agent", "-n", "30", "-o", "cat", "--no-pager"]
             log = subprocess.run(journal, capture_output=True, text=True, check=False).stdout
@@ -82,10 +91,12 @@ def main() -> None:
             name, found, value = line.partition("=")
             if found and not name.startswith("#"):
                 os.environ.setdefault(name.strip(), value.strip().strip("\"'"))
+    os.environ.update(METADATA)
     machine = json.loads(MACHINE.read_text())
     try:
         for bundle in machine["bundles"]:
             unpack(fetch(machine, bundle), Path(bundle["path"]))
+        harden()
         agent()
         for path in sys.argv[1:]:
             Path(path).touch()

@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 HOSTS = Path(__file__).parent.parent
-ROLES = ("load-balancer", "app-server", "database")
+ROLES = ("load-balancer", "app-server", "database", "monitoring")
 
 
 def folder(role: str) -> str:

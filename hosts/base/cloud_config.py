@@ -28,6 +28,18 @@ AGAIN = (
     " DEBIAN_FRONTEND=noninteractive dpkg --configure -a; }"
 )
 
+CLOSED = "\n".join(
+    (
+        "nft list table inet site >/dev/null 2>&1 || nft -f - <<END || true",
+        (Path(__file__).parent / "root/etc/site/closed.nft").read_text() + "END",
+        "",
+    )
+)
+"""Until the agent has the machine's rules for the first time, nobody reaches it: packages start
+what they install. Later nftables.service has them before."""
+PACKAGES = ("chrony", "nftables", "prometheus-node-exporter", "unattended-upgrades")
+"""Of every machine, beside its role's."""
+
 
 class TooLongError(ValueError):
     """The user data is more than EC2 takes."""
@@ -57,14 +69,14 @@ def cloud_config(
     every_file = (
         File(str(MACHINE_FILE), machine_json(facts, options)),
         *files,
-        File("/etc/systemd/system/site-agent.service", (here / "site-agent.service").read_text()),
         File(str(BOOT), (here / "boot.py").read_text(), "0755"),
     )
     config: dict[str, Any] = {
         "hostname": facts.name,
-        "bootcmd": [["sh", "-c", AGAIN]],
+        "users": [],  # not even the distribution's own, who may become root
+        "bootcmd": [["sh", "-c", AGAIN], CLOSED],
         "package_update": True,
-        "packages": [*packages],
+        "packages": sorted({*PACKAGES, *packages}),
         "write_files": [
             {
                 "path": file.path,

@@ -1,7 +1,9 @@
 """The machines' own items in the table `coordination`: what each is, and what it was told."""
 
+import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -37,6 +39,8 @@ class Machine:
     """Seconds since the epoch, on that machine's clock."""
     order: str
     """``drain``, or empty."""
+    figures: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What can be counted, as of its last report."""
 
 
 class Coordination:
@@ -54,18 +58,28 @@ class Coordination:
             {"name": name, "role": role, "address": address, "state": "booting", "detail": ""},
         )
 
-    def report(self, instance: str, state: State, detail: str = "") -> Machine:
-        """Says what the machine is doing. Raises `GoneError` if its item was removed."""
-        return self._update(
-            instance, {"state": state, "detail": detail[-DETAIL:]}, "attribute_exists(id)"
-        )
+    def report(
+        self,
+        instance: str,
+        state: State,
+        detail: str = "",
+        figures: Mapping[str, object] | None = None,
+    ) -> Machine:
+        """Says what the machine is doing. Raises `GoneError` if its item was removed.
+
+        The `figures` of before stay if there are none.
+        """
+        values = {"state": state, "detail": detail[-DETAIL:]}
+        if figures is not None:
+            values["figures"] = json.dumps(figures)
+        return self._update(instance, values, "attribute_exists(id)")
 
     def read(self, instance: str) -> Machine:
         """The machine's own item. Raises `GoneError` if it was removed."""
         item = self._call("get_item", Key=_key(instance), ConsistentRead=True).get("Item")
         if item is None:
             raise GoneError(instance)
-        return _machine(item)
+        return machine(item)
 
     def machines(self, role: str) -> list[Machine]:
         """Every machine of a role, by name, then the one that reported last."""
@@ -79,7 +93,7 @@ class Coordination:
                 ExpressionAttributeValues={":m": {"S": "machine/"}, ":r": {"S": role}},
                 **start,
             )
-            found += (_machine(item) for item in page["Items"])
+            found += (machine(item) for item in page["Items"])
             if "LastEvaluatedKey" not in page:
                 return sorted(found, key=lambda machine: (machine.name, -machine.updated))
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
@@ -99,7 +113,7 @@ class Coordination:
             ReturnValues="ALL_NEW",
             **request,
         )
-        return _machine(answer["Attributes"])
+        return machine(answer["Attributes"])
 
     def _call(self, operation: str, **request: object) -> dict[str, Any]:
         try:
@@ -117,7 +131,9 @@ def _key(instance: str) -> dict[str, dict[str, str]]:
     return {"id": {"S": f"machine/{instance}"}}
 
 
-def _machine(item: dict[str, dict[str, str]]) -> Machine:
+def machine(item: Mapping[str, Mapping[str, str]]) -> Machine:
+    """What an item says."""
+
     def text(name: str) -> str:
         return item.get(name, {}).get("S", "")
 
@@ -130,4 +146,5 @@ def _machine(item: dict[str, dict[str, str]]) -> Machine:
         detail=text("detail"),
         updated=float(item.get("updated", {}).get("N", "0")),
         order=text("order"),
+        figures=json.loads(text("figures") or "{}"),
     )

@@ -29,7 +29,7 @@ class MachineFacts:
     name: str
     """As people know it: ``app-server-1``. Also its host name and ``X-Served-By``."""
     role: str
-    """``load-balancer``, ``app-server`` or ``database``."""
+    """``load-balancer``, ``app-server``, ``database`` or ``monitoring``."""
     project: str
     stack: str
     region: str
@@ -39,6 +39,8 @@ class MachineFacts:
     """The S3 bucket that the bundles are in."""
     zone: str
     """The private DNS zone: ``lab.site.internal``."""
+    resolver: str
+    """The address of the VPC's own resolver: ``10.0.0.2``."""
     bundles: tuple[Bundle, ...]
 
     def parameter(self, name: str) -> str:

@@ -1,6 +1,7 @@
 """Which instance this is, from the metadata service (IMDSv2: by token only)."""
 
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 
 SERVICE = "http://169.254.169.254/latest"
@@ -15,14 +16,16 @@ class Identity:
     """Its primary private address."""
 
 
+def metadata() -> Callable[[str], str]:
+    """What asks the metadata service for the value at a path. Both raise `OSError`."""
+    token = _ask("api/token", "PUT", {"X-aws-ec2-metadata-token-ttl-seconds": "60"})
+    return lambda path: _ask(path, "GET", {"X-aws-ec2-metadata-token": token})
+
+
 def identity() -> Identity:
     """Asks the metadata service. Raises `OSError` if it does not answer."""
-    token = _ask("api/token", "PUT", {"X-aws-ec2-metadata-token-ttl-seconds": "60"})
-    header = {"X-aws-ec2-metadata-token": token}
-    return Identity(
-        instance=_ask("meta-data/instance-id", "GET", header),
-        address=_ask("meta-data/local-ipv4", "GET", header),
-    )
+    ask = metadata()
+    return Identity(instance=ask("meta-data/instance-id"), address=ask("meta-data/local-ipv4"))
 
 
 def _ask(path: str, method: str, headers: dict[str, str]) -> str:

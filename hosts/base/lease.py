@@ -1,9 +1,9 @@
 """Who is in charge: a lease in the table `coordination`. The only code that knows how one works.
 
 A record names its holder, a generation that grows with each new holder, and a counter that
-changes with each renewal. The holder renews once or twice a second. A contender may take a record
-that was released, or that did not change for the lease time on the contender's own clock; so no
-two clocks need to agree. It takes it on the condition that it is still exactly what it watched.
+changes with each renewal, several in a lease's time. A contender may take a record that was
+released, or that did not change for the lease time on the contender's own clock; so no two clocks
+need to agree. It takes it on the condition that it is still exactly what it watched.
 
 The holder's deadline is counted from before the request that renewed the lease, and ends a
 margin earlier than any contender's wait: whoever is past its `deadline` must have stopped
@@ -104,8 +104,10 @@ def watch(before: Watch | None, record: Record | None, now: float, gap: float) -
 
 def vacant(seen: Watch | None, now: float, times: Times) -> bool:
     """Whether a contender that saw this may try to take the lease."""
-    if seen is None or now - seen.at > times.gap:
-        return False
+    return seen is not None and now - seen.at <= times.gap and _lapsed(seen)
+
+
+def _lapsed(seen: Watch) -> bool:
     if seen.record is None or seen.record.released:
         return True
     return seen.at - seen.since >= seen.record.lease
@@ -203,14 +205,15 @@ class Lease:
             return record
 
     def acquire(self, changes: Mapping[str, Value | None] = NOTHING) -> bool:
-        """Takes the lease if it is vacant and still exactly what was seen.
+        """Takes the lease if it was vacant when last seen, and is still exactly that.
 
-        Raises `UnreachableError`; if it was taken all the same, the next `refresh` says so, and
-        until then no record is known.
+        However long ago that was, for whoever had to prepare meanwhile: a holder that came back
+        has changed what the write is conditional on. Raises `UnreachableError`; if it was taken
+        all the same, the next `refresh` says so, and until then no record is known.
         """
         with self._lock:
             now = self._clock()
-            if not vacant(self._watch, now, self.times):
+            if self._watch is None or not _lapsed(self._watch):
                 return False
             before = self.record
             expected = before and {"generation": before.generation, "counter": before.counter}

@@ -27,7 +27,7 @@ class DynamoTable:
             )
         except (BotoCoreError, ClientError) as error:
             raise UnreachableError(str(error)) from error
-        return _record(answer["Item"]) if "Item" in answer else None
+        return record(answer["Item"]) if "Item" in answer else None
 
     def write(
         self, name: str, expected: Mapping[str, Value] | None, changes: Mapping[str, Value | None]
@@ -68,7 +68,7 @@ class DynamoTable:
             if isinstance(error, ClientError) and _refused(error):
                 return None
             raise UnreachableError(str(error)) from error
-        return _record(answer["Attributes"])
+        return record(answer["Attributes"])
 
 
 def _refused(error: ClientError) -> bool:
@@ -105,7 +105,8 @@ def _decode(value: Mapping[str, Any]) -> Value:
             raise ValueError(f"a lease's record holds {other!r}, which no lease writes")
 
 
-def _record(item: Mapping[str, Mapping[str, Any]]) -> Record:
+def record(item: Mapping[str, Mapping[str, Any]]) -> Record:
+    """What an item says."""
     values = {key: _decode(value) for key, value in item.items() if key != "id"}
     return Record(
         holder=str(values.pop("holder")),

@@ -15,7 +15,7 @@ FOLDER = Path("/run/site")
 
 
 class ParameterError(Exception):
-    """A parameter could not be read."""
+    """A parameter could not be read, or not be written."""
 
 
 def value(client: "SSMClient", name: str) -> str:
@@ -29,6 +29,37 @@ def value(client: "SSMClient", name: str) -> str:
     if not found:
         message = f"the parameter {name} is empty"
         raise ParameterError(message)
+    return found
+
+
+def store(client: "SSMClient", name: str, content: str) -> None:
+    """Gives a secret parameter, which exists, another value. Raises `ParameterError`."""
+    try:
+        client.put_parameter(
+            Name=name,
+            Value=content,
+            Type="SecureString",
+            Overwrite=True,
+            # What is too long for a standard parameter makes it an advanced one.
+            Tier="Intelligent-Tiering",
+        )
+    except (BotoCoreError, ClientError) as error:
+        message = f"the parameter {name} cannot be written: {error}"
+        raise ParameterError(message) from error
+
+
+def below(client: "SSMClient", path: str) -> dict[str, str]:
+    """Every parameter below a path, by the rest of its name. Raises `ParameterError`."""
+    found: dict[str, str] = {}
+    try:
+        for page in client.get_paginator("get_parameters_by_path").paginate(
+            Path=path, Recursive=True
+        ):
+            for one in page["Parameters"]:
+                found[one.get("Name", "").removeprefix(f"{path}/")] = one.get("Value", "")
+    except (BotoCoreError, ClientError) as error:
+        message = f"the parameters below {path} cannot be read: {error}"
+        raise ParameterError(message) from error
     return found
 
 

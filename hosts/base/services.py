@@ -1,5 +1,6 @@
 """systemd, from a program."""
 
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -81,11 +82,17 @@ def run(*command: str, stdin: str | None = None) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, check=False, input=stdin)
 
 
-def http_status(url: str, timeout: float = 2.0) -> int:
-    """The status that a service of this machine answers with, 0 if it does not answer."""
+def http_status(url: str, timeout: float = 2.0, authorities: Path | None = None) -> int:
+    """The status that a service of this machine answers with, 0 if it does not answer.
+
+    `authorities` are those that may have signed its certificate, if it is asked by HTTPS.
+    """
+    context = ssl.create_default_context(cafile=authorities) if authorities else None
     request = urllib.request.Request(url, headers={"Host": "localhost"})  # noqa: S310 our own
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310 our own
+        with urllib.request.urlopen(  # noqa: S310 our own
+            request, timeout=timeout, context=context
+        ) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code

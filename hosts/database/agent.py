@@ -21,6 +21,7 @@ from hosts.database.knowledge import Knowledge, fenced_since
 from hosts.database.lead import Steps
 from hosts.database.mysql import MySQLError, local
 from hosts.database.pair import Pair, pair
+from hosts.database.primary import View
 from hosts.database.published import Published
 from hosts.database.replica import ActionError
 
@@ -30,6 +31,8 @@ LOOP = 0.2
 """Seconds between two turns."""
 QUICK = 0.05
 """The same while a commit waits, or the lease may be taken."""
+BREATH = 0.01
+"""The least: whoever waits for a turn to end gets its chance."""
 STARTS = 10.0
 """Seconds between two starts of mysqld."""
 PREPARING = 30.0
@@ -81,6 +84,7 @@ class Agent:
         """mysqld was opened, and has not been seen closed or gone since."""
         self._door_closed = False
         self._copying = False
+        self._kept_aside = ""
         self._now = Situation(known.me)
         self._decision = Decision(Action.NOTHING)
         self._said = ""
@@ -104,7 +108,9 @@ class Agent:
                 if not self._stopped.is_set():
                     self.step()
             self._turns += 1
-            self._woken.wait(QUICK if self._urgent else LOOP)
+            self._woken.wait(
+                max(BREATH, min(QUICK if self._urgent else LOOP, self._until_the_record))
+            )
             self._woken.clear()
         threading.Event().wait()
 
@@ -140,14 +146,23 @@ class Agent:
         mysqld = self.known.seen.mysqld
         return bool(mysqld and mysqld.waiting) or self.known.patience < LOOP
 
+    @property
+    def _until_the_record(self) -> float:
+        """Seconds until it is looked at again, and the lease renewed: never later than need be, as
+        what is left of the lease is the time that an agent has to be started again.
+        """
+        return max(0.0, self._read_at + self.known.patience - boottime())
+
     def step(self) -> None:
         """One turn."""
         known = self.known
-        if boottime() - self._read_at >= known.patience:
+        if not self._until_the_record:
             self._read_at = boottime()
             known.lease.times = times(known.tunables.lease)
             known.look_at_record()
         began = boottime()
+        # What is seen while the data is exchanged says nothing once that is done.
+        exchanging = self._works(*DESTRUCTIVE)
         known.look_at_mysqld()
         if not known.read:
             # A program that was started anew: what the one before it published stands.
@@ -157,7 +172,7 @@ class Agent:
         self._look_if_open()
         self._publish()
         self._log()
-        if not fenced_since(began):
+        if not exchanging and not fenced_since(began):
             self._act(self._decision)
 
     def _look_if_open(self) -> None:
@@ -170,7 +185,7 @@ class Agent:
     # ---- act
 
     def _act(self, decision: Decision) -> None:
-        if self._works(*DESTRUCTIVE, decision.action):
+        if self._works(decision.action):
             return
         if decision.action in IN_BACKGROUND:
             thread = threading.Thread(target=lambda: self._try(decision), daemon=True)
@@ -234,7 +249,7 @@ class Agent:
             case Action.COPY if now.primary:
                 self._copy(now.primary.address)
             case Action.REBUILD:
-                rejoin.empty()
+                rejoin.empty(self._view().executed)
                 self.known.made_anew()
             case Action.LEAVE if now.pair:
                 self.known.lease.note({"leaving": now.pair.leaving | {now.me}})
@@ -318,13 +333,19 @@ class Agent:
         finally:
             self._copying = False
 
-    def _copy_from(self, address: str) -> None:
+    def _view(self) -> View:
         view = self.known.primary.view
         if view is None:
             message = "the primary does not say what it has"
             raise ActionError(message)
-        if view.missing:
+        return view
+
+    def _copy_from(self, address: str) -> None:
+        view = self._view()
+        if view.missing and view.missing != self._kept_aside:
+            # Once, however often the copy is tried: earlier dumps would make room for it.
             rejoin.keep_aside(view.missing)
+            self._kept_aside = view.missing
         replica.copy(address, self.known.replication())
 
     # ---- tell
@@ -355,7 +376,7 @@ class Agent:
                 self.known,
                 self._now,
                 maybe_open=self._maybe_open,
-                copying=self._works(*DESTRUCTIVE),
+                copying=self._works(*DESTRUCTIVE) or self._now.half_copied,
                 door_closed=self._door_closed,
                 opened_at=self._opened_at,
                 status=self.status(),

@@ -1,22 +1,18 @@
 """mysqld's certificate: signed on the machine by the stack's own authority."""
 
-import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from hosts.base import parameters, services
+from hosts.base import parameters
+from hosts.base.certificate import CertificateError, certificates, good, signed
 
 FOLDER = Path("/etc/mysql/tls")
 AUTHORITY = FOLDER / "ca.pem"
+SERVER = FOLDER / "server.pem"
 DAYS = 730
 RENEW = 90 * 24 * 3600
 """Seconds before its end at which a start makes a new one."""
-
-
-class CertificateError(Exception):
-    """openssl did not do what it was asked."""
 
 
 def make(
@@ -29,9 +25,8 @@ def make(
 ) -> bool:
     """Makes key and certificate, unless there are good ones of this authority; whether it did.
 
-    `authority` is the PEM text of its key and certificate. Its key is only ever in memory
-    (/run) and only while it signs. `trusted` are the certificates of all authorities that this
-    machine is to trust, in PEM; without it, the signing one's alone.
+    `authority` is the PEM text of its key and certificate. `trusted` are the certificates of all
+    authorities that this machine is to trust, in PEM; without it, the signing one's alone.
 
     Key and certificate are one file: whoever reads it at any time reads a pair.
     """
@@ -46,35 +41,7 @@ def make(
         shutil.chown(path, "root", "mysql")
     if _good(server, own):
         return False
-    subject = [f"DNS:{name}" for name in names] + [f"IP:{address}" for address in addresses]
-    made = [
-        parameters.FOLDER / f"certificate-{what}"
-        for what in ("authority.pem", "extensions", "request", "key")
-    ]
-    signing, extensions, request, key = made
-    parameters.FOLDER.mkdir(mode=0o755, parents=True, exist_ok=True)
-    try:
-        parameters.write(authority, signing)
-        extensions.write_text(
-            f"subjectAltName={','.join(subject)}\n"
-            "basicConstraints=CA:FALSE\n"
-            "keyUsage=digitalSignature\n"
-            "extendedKeyUsage=serverAuth\n"
-            "subjectKeyIdentifier=hash\n"
-            "authorityKeyIdentifier=keyid\n"
-        )
-        private = _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout")
-        parameters.write(private, key)
-        _openssl("req", "-new", "-key", key, "-subj", f"/CN={names[0]}", "-out", request)
-        # fmt: off
-        public = _openssl(
-            "x509", "-req", "-in", request, "-CA", signing, "-CAkey", signing,
-            "-days", DAYS, "-sha256", "-extfile", extensions,
-        )
-        # fmt: on
-    finally:
-        for path in made:
-            path.unlink(missing_ok=True)
+    private, public = signed(authority, names, addresses, DAYS)
     new = folder / ".server.pem.new"
     parameters.write(private + public, new, 0o440)
     shutil.chown(new, "root", "mysql")
@@ -104,33 +71,5 @@ def trusts_others(trusted: str, folder: Path = FOLDER) -> bool:
     return not ca.exists() or ca.read_text() != certificates(trusted)
 
 
-def certificates(pem: str, most: int | None = None) -> str:
-    """The certificates alone, of a text that may hold keys as well. Raises `CertificateError`."""
-    found = re.findall(
-        r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", pem, flags=re.DOTALL
-    )
-    if not found:
-        message = "a certificate in PEM was expected"
-        raise CertificateError(message)
-    return "\n".join(found[:most]) + "\n"
-
-
 def _good(server: Path, authority: str) -> bool:
-    """Whether it is of this authority, and for a while yet."""
-    if not server.exists():
-        return False
-    fresh = services.run("openssl", "x509", "-in", str(server), "-checkend", str(RENEW))
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-        file.write(authority)
-        file.flush()
-        trusted = services.run("openssl", "verify", "-CAfile", file.name, str(server))
-    return fresh.returncode == 0 and trusted.returncode == 0
-
-
-def _openssl(*arguments: str | Path | int) -> str:
-    command = ("openssl", *(str(argument) for argument in arguments))
-    done = services.run(*command)
-    if done.returncode:
-        message = f"`{' '.join(command)}` failed: {done.stderr.strip()}"
-        raise CertificateError(message)
-    return done.stdout
+    return server.exists() and good(server.read_text(), authority, RENEW)

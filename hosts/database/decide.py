@@ -13,6 +13,9 @@ from hosts.database.pair import Mode, Pair, machine_of
 
 STARTED_ANEW = "this machine started anew since it was called in sync"
 """Why one in sync does not take over: an operator's program looks for it."""
+NOT_COPIED = "a copy of the former primary was not finished here"
+DOES_NOT_START = "mysqld does not start"
+"""Why a machine could not lead, whatever the operator says."""
 
 
 class Action(StrEnum):
@@ -144,6 +147,8 @@ class Situation:
     primary: Primary | None = None
     alone: bool = False
     """The same transactions of ours were missing on the primary on several looks in a row."""
+    half_copied: bool = False
+    """A copy of a primary was begun here and not seen to end: what is here may lack tables."""
     cannot_apply: bool = False
     """Applying what was received failed, and did so again from a fresh start."""
     lost: frozenset[str] = frozenset()
@@ -221,11 +226,13 @@ def _lead(now: Situation, pair: Pair) -> Decision:
 def _lead_without(now: Situation, others: frozenset[str]) -> Decision:
     """The holder, and its mysqld does not answer."""
     if now.broken and now.pair and now.pair.mode == "asynchronous":
-        return Decision(Action.RELEASE, why="mysqld does not start")
+        return Decision(Action.RELEASE, why=DOES_NOT_START)
     if not others:
+        # With asynchronous replication, too, it is started again here: what it has committed is
+        # on its disk, and another one may not have all of it.
         if not now.running:
             return Decision(Action.START)
-        if _hangs(now):
+        if _hangs(now, patience=1 if now.successor else 10):
             return Decision(Action.KILL, why=f"it has not answered for {now.silent:.0f} s")
         return Decision(Action.NOTHING, why="mysqld is starting")
     if now.exited or not now.running:
@@ -288,9 +295,9 @@ def _revive(now: Situation) -> Decision:
     return Decision(Action.NOTHING, why="mysqld does not answer")
 
 
-def _hangs(now: Situation) -> bool:
-    """No other machine's service depends on this mysqld: there is time to be sure."""
-    return not now.starting and now.silent >= 10 * now.hung_after
+def _hangs(now: Situation, patience: int = 10) -> bool:
+    """Where no other machine could serve instead, there is time to be sure."""
+    return not now.starting and now.silent >= patience * now.hung_after
 
 
 def _leave(now: Situation) -> Decision:
@@ -308,14 +315,16 @@ def _contend(now: Situation, mysqld: Mysqld) -> Decision:
     mine = machine_of(now.me)
     if mysqld.empty:
         return Decision(Action.REFUSE, why="there is no data here")
+    if now.half_copied:
+        return Decision(Action.REFUSE, why=NOT_COPIED)
     if pair.force == mine:
         return Decision(Action.TAKE_OVER, why="the operator forced it")
     if now.full:
         return Decision(Action.REFUSE, why="the volume is full")
-    if now.yielding:
-        return Decision(Action.NOTHING, why="this machine gave the lease up: others come first")
     if pair.handed_to == now.me and pair.released:
         return Decision(Action.TAKE_OVER, why="the primary handed over")
+    if now.yielding:
+        return Decision(Action.NOTHING, why="this machine gave the lease up: others come first")
     if pair.mode == "asynchronous" and now.me not in pair.in_sync:
         if now.lag > now.max_failover_lag:
             return Decision(
@@ -359,8 +368,9 @@ def _follow(now: Situation, mysqld: Mysqld) -> Decision:
         # What was received is applied, and the connection is tried, with the primary away.
         return Decision(Action.RESUME) if mysqld.source and not running else NOTHING
     in_sync = now.me in pair.in_sync
-    if now.cannot_apply:
-        return Decision(Action.LEAVE) if in_sync else Decision(Action.COPY, why="it cannot apply")
+    if now.cannot_apply or now.half_copied:
+        why = "a copy was not finished here" if now.half_copied else "it cannot apply"
+        return _leave(now) if in_sync else Decision(Action.COPY, why=why)
     if now.alone and not in_sync and pair.joining != now.me:
         return Decision(Action.COPY, why="transactions here were never acknowledged")
     if running and mysqld.source == primary.address:

@@ -10,24 +10,27 @@ from hosts.database import process, published, volume
 from hosts.database.accounts import PURPOSES
 from hosts.database.backup.gtids import Gtids
 from hosts.database.decide import Situation
+from hosts.database.lag import Kept
 from hosts.database.mysql import Account, MySQLError, local
 from hosts.database.observe import UNIT, Observer, Seen
 from hosts.database.pair import Pair, machine_of, pair
 from hosts.database.peers import Peers
 from hosts.database.primary import PrimaryWatch, View
+from hosts.database.published import FOLDER
+from hosts.database.replica import UNFINISHED
 from hosts.database.semisync import are_shut_out
 from hosts.database.tunables import Tunables
 from hosts.database.watch import Boot, Failsafe, LostReplicas, Room
 
 log = logging.getLogger("database")
 
-RENEW = 0.5
-"""Seconds between two renewals of the lease."""
+RENEW = 0.3
+"""Seconds between two renewals of the lease: what is left of it must do to start an agent again."""
 LOOK = 0.25
 """Seconds between two looks at a lease of another machine."""
 LOOK_HARD = 0.05
 """The same when a renewal is overdue: the lease may be taken the moment it ends."""
-OVERDUE = 2.5 * RENEW
+OVERDUE = 1.0
 A_MOMENT = 1.0
 """Seconds: a replica that has what the primary had then has nearly caught up."""
 BROKEN = 3
@@ -92,6 +95,7 @@ class Knowledge:
         self.lost = LostReplicas()
         self.room = Room(volume.MOUNT)
         self.boot = Boot(volume.MOUNT / "acknowledges-since-boot")
+        self.kept_lag = Kept(FOLDER / "database-lag.json")
         self._observer = Observer()
         self._alive_at = boottime()
         self._ends = 0
@@ -153,7 +157,6 @@ class Knowledge:
         if self.boot.is_another and view and self._is_whole(view):
             self.boot.begins()
         unit = services.show(UNIT) if mysqld is None else None
-        last_sign = self.lease.since
         return Situation(
             me=self.me,
             first=self.first,
@@ -174,12 +177,13 @@ class Knowledge:
             doubtful=self.boot.is_another,
             full=self.room.full(),
             room_again=self.room.again,
-            lag=(now if last_sign is None else last_sign) - self.primary.current_at,
+            lag=self._lag_at_last_sign(now),
             max_failover_lag=tunables.max_failover_lag,
             mode=tunables.replication,
             draining=draining,
             primary=view.primary if view else None,
             alone=view is not None and view.alone and not (mysqld and mysqld.waiting),
+            half_copied=UNFINISHED.exists(),
             cannot_apply=deeds.resumes >= CANNOT_APPLY,
             lost=self._lost_members(),
             quiet=self._quiet(),
@@ -203,6 +207,13 @@ class Knowledge:
         since = self.lease.since
         overdue = since is not None and boottime() - since > OVERDUE
         return LOOK_HARD if overdue else LOOK
+
+    def _lag_at_last_sign(self, now: float) -> float:
+        since, record = self.lease.since, self.lease.record
+        lag = (now if since is None else since) - self.primary.current_at
+        if record is None or not self.pair or self.pair.mode != "asynchronous":
+            return lag  # which nobody goes by: nothing is written for it, nor read
+        return self.kept_lag.at(f"{record.holder} {record.generation} {record.counter}", lag)
 
     def _is_whole(self, view: View) -> bool:
         """This machine acknowledges, and has all that the primary had a moment ago."""

@@ -4,8 +4,12 @@ About once a second the primary's set of transactions is asked for, and the time
 was. When the replica has executed such a set, its data is at least as new as that time.
 """
 
+import json
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 KEPT = 64
 
@@ -44,3 +48,34 @@ class Lag:
     def seconds(self, now: float) -> float:
         """The replica is at most this far behind."""
         return now - self._current
+
+
+class Kept:
+    """The lag at the primary's last sign of life, for an agent that starts anew after it.
+
+    The file is not to outlive the boot. What cannot be written or read is not known.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Nothing is read yet."""
+        self._file = file
+        self._written: tuple[str, float] = ("", math.inf)
+
+    def at(self, sign: str, lag: float) -> float:
+        """The lag at this sign of life, in seconds: as it is known now, else as it was kept."""
+        if lag == math.inf:
+            return self._read(sign)
+        if (sign, lag) != self._written:
+            new = self._file.with_suffix(".new")
+            with suppress(OSError):
+                new.write_text(json.dumps([sign, lag]))
+                new.replace(self._file)
+                self._written = sign, lag
+        return lag
+
+    def _read(self, sign: str) -> float:
+        try:
+            kept, lag = json.loads(self._file.read_text())
+            return float(lag) if kept == sign else math.inf
+        except (OSError, TypeError, ValueError):
+            return math.inf

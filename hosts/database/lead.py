@@ -87,6 +87,7 @@ class Steps:
         log.info("open for writes: generation %s", self.lease.generation)
         session.run("STOP REPLICA")
         session.run("RESET REPLICA ALL")
+        session.run("SET GLOBAL binlog_expire_logs_auto_purge = ON")
 
     def take_over(self, mode: Mode, promised: Callable[[], bool]) -> None:
         """Becomes the primary with all that was received.

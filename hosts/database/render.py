@@ -9,7 +9,11 @@ from hosts.database.options import Options
 
 HERE = Path(__file__).parent
 GUARD = ("site-database-guard.socket", "site-database-guard.service")
-PACKAGES = ("e2fsprogs", "mysql-server", "openssl", "python3-boto3", "python3-pymysql")
+"""Its units, like all that is the same on every database machine, are below `root`."""
+PACKAGES = (
+    *("e2fsprogs", "mysql-server", "openssl", "prometheus-mysqld-exporter"),
+    *("python3-boto3", "python3-pymysql"),
+)
 
 
 def my_cnf(facts: MachineFacts, options: Options) -> str:
@@ -29,11 +33,8 @@ def mount_unit(options: Options) -> str:
 
 def user_data(machine: MachineFacts, options: Options) -> str:
     """The cloud-config of a database machine."""
-    drop_in = (HERE / "mysql.service.conf").read_text()
     files = (
         File("/etc/mysql/mysql.conf.d/zz-site.cnf", my_cnf(machine, options)),
-        File("/etc/systemd/system/mysql.service.d/site.conf", drop_in),
         File("/etc/systemd/system/var-lib-mysql.mount", mount_unit(options)),
-        *(File(f"/etc/systemd/system/{unit}", (HERE / unit).read_text()) for unit in GUARD),
     )
     return cloud_config(machine, options, packages=PACKAGES, files=files)

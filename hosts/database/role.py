@@ -2,16 +2,19 @@
 
 import contextlib
 import json
+from collections.abc import Iterable
 
 from hosts.base import aws, parameters, services
 from hosts.base.agent import Context, Health, at_length, in_background
 from hosts.base.coordination import UnreachableError
 from hosts.base.lease import Lease
 from hosts.base.lease_table import DynamoTable
+from hosts.base.metrics import Metric
 from hosts.base.notify import tell_systemd
-from hosts.database import backup, certificate, fence, peers, rotation, tunables, volume
+from hosts.database import backup, certificate, fence, measured, peers, rotation, tunables, volume
 from hosts.database.agent import Agent, times
 from hosts.database.backup.restore import bootstrap, restored
+from hosts.database.decide import DOES_NOT_START
 from hosts.database.knowledge import Knowledge
 from hosts.database.mysql import Account
 from hosts.database.observe import UNIT
@@ -40,6 +43,7 @@ class Database:
         self._options = Options(**context.options)
         self._agent: Agent | None = None
         self._upkeep: Upkeep | None = None
+        self._certificate = measured.Certificate(certificate.SERVER)
 
     def start(self) -> None:
         """Volume, empty database, certificate, mysqld; then the agent takes over."""
@@ -84,10 +88,11 @@ class Database:
             said = ["primary" if agent.is_primary else "replica"]
             if self._upkeep and self._upkeep.trouble:
                 said.append(self._upkeep.trouble)
-            return Health("ready", "\n".join(said))
+            status = agent.status()
+            return Health("ready", "\n".join(said), {"lag": status["lag"]})
         unit = services.show(UNIT)
         if unit.active == "failed":
-            return Health("failed", f"mysqld does not start\n{services.journal(UNIT, 30)}")
+            return Health("failed", f"{DOES_NOT_START}\n{services.journal(UNIT, 30)}")
         return Health("booting", agent.trouble() or agent.status()["action"])
 
     def drain(self) -> None:
@@ -102,6 +107,17 @@ class Database:
             self._agent.resign()
         services.systemctl("stop", *GUARD, UNIT)
         volume.unmount()
+
+    def metrics(self) -> Iterable[Metric]:
+        """Who leads, who follows and how closely."""
+        if agent := self._agent:
+            yield from measured.member(
+                agent.status(),
+                agent.known.tunables,
+                primary=agent.is_primary,
+                replica=agent.is_replica,
+            )
+        yield from self._certificate.metrics()
 
     @property
     def _names(self) -> tuple[str, ...]:

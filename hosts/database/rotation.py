@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -182,16 +182,22 @@ class Rotation:
     names: Sequence[str]
     """This machine's, for its certificate."""
     addresses: Sequence[str]
+    _checked: bool = field(default=False, init=False)
+    """Whether mysqld was asked, since this machine leads, if it takes these passwords."""
 
     def turn_passwords(self) -> None:
         """Raises `MySQLError` or `ParameterError`."""
         parameter = {user: self.parameter(f"database/{user}-password") for user in self.passwords}
         wanted = wanted_passwords(self.client, parameter)
         leads = self.leads()
+        self._checked = self._checked and leads
         if leads:
             with local(30) as session:
-                if wanted != self.passwords:
+                # Also when nothing is new here: a restore brings former passwords back, and a
+                # failover of an asynchronous pair may lose a new one.
+                if wanted != self.passwords or not self._checked:
                     change_passwords(session, wanted)
+                    self._checked = True
                 discard_old_passwords(session)
         if wanted == self.passwords:
             return

@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from hosts.base.certificate import CertificateError
 from hosts.base.parameters import ParameterError
-from hosts.database import tunables, volume
-from hosts.database.certificate import CertificateError
+from hosts.base.services import ServiceError
+from hosts.database import exporter, tunables, volume
 from hosts.database.knowledge import Knowledge
 from hosts.database.mysql import MySQLError, local
 from hosts.database.rotation import Rotation
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("database")
 
-FAILURES = (MySQLError, OSError, VolumeError, CertificateError, ParameterError)
+FAILURES = (MySQLError, OSError, ServiceError, VolumeError, CertificateError, ParameterError)
 
 
 class Upkeep:
@@ -52,6 +53,7 @@ class Upkeep:
             self._try("volume", self._grow)
             self._try("passwords", self._rotation.turn_passwords)
             self._try("certificate", self._rotation.turn_certificate)
+            self._try("exporter", self._export)
             pause.wait(tunables.EVERY)
 
     @property
@@ -68,6 +70,9 @@ class Upkeep:
     def _grow(self) -> None:
         if done := volume.grow(self._device):
             log.info("%s", done)
+
+    def _export(self) -> None:
+        exporter.keep(self._rotation.passwords)
 
     def _try(self, what: str, step: Callable[[], None]) -> None:
         try:

@@ -5,6 +5,7 @@ is asserted in an `apply`, which a test can leave before it ever runs.
 """
 
 import asyncio
+import functools
 import json
 import runpy
 from collections.abc import Callable, Iterator, Mapping
@@ -19,13 +20,17 @@ import yaml
 from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.stack import run_in_stack
 
+from components import new_secret
+from policies import rule
+
 PROJECT = Path(__file__).parents[2]
 ACCOUNT = "123456789012"
 ZONES = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
 SECRET = "made-up-secret-number-"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 AUTHORITY = (
     f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n"
-    "-----BEGIN CERTIFICATE-----\npublic\n-----END CERTIFICATE-----\n"
+    f"{CERTIFICATE}\npublic\n-----END CERTIFICATE-----\n"
 )
 
 
@@ -106,6 +111,21 @@ class Recording(mocks.MockMonitor):
         """Everything that is made in AWS."""
         return (r for r in self.registered if r.type.startswith("aws:"))
 
+    def judged(self) -> list[rule.Resource]:
+        """All of it as the rules of `policies/` see it."""
+        return [
+            rule.Resource(
+                type=r.type,
+                urn=r.urn,
+                properties=r.inputs,
+                protected=r.options.protect,
+                refers={
+                    name: frozenset(of.urns) for name, of in r.options.propertyDependencies.items()
+                },
+            )
+            for r in self.registered
+        ]
+
     # What the SDK calls.
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802
@@ -152,6 +172,8 @@ class _Mocks(mocks.Mocks):
                 images = self._recording.images
                 pattern = asked["filters"][0]["values"][0]
                 return {"id": images.get(pattern, images[""])}
+            case "aws:route53/getZone:getZone":
+                return {"id": "ZPUBLIC", "zoneId": "ZPUBLIC", "name": asked["name"]}
             case token:
                 raise AssertionError(f"the program asks for something unknown: {token}")
 
@@ -165,8 +187,9 @@ class _Mocks(mocks.Mocks):
             "Instance": {"privateIp": f"10.0.0.{n}"},
             "Eip": {"allocationId": f"eipalloc-{n:08x}", "publicIp": f"203.0.113.{n}"},
             "Zone": {"zoneId": f"Z{n}"},
-            "Command": {"stdout": AUTHORITY if "authority" in args.name else f"{SECRET}{n}"},
+            "Command": {"stdout": _made(args.name, n)},
             "Stash": {"output": inputs.get("input")},
+            "Topic": {"arn": f"arn:aws:sns:eu-central-1:{ACCOUNT}:{inputs.get('name')}"},
         }
         kind = args.typ.rpartition(":")[2]
         prefix = {"Instance": "i", "Volume": "vol", "SecurityGroup": "sg", "Subnet": "subnet"}
@@ -256,6 +279,19 @@ def stack_settings(stack: str) -> dict[str, object]:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+@functools.cache
+def self_signed() -> str:
+    """A certificate that is one, with a key that is none."""
+    _, mark, certificate = new_secret.self_signed(["203.0.113.1"]).partition(CERTIFICATE)
+    return AUTHORITY.partition(CERTIFICATE)[0] + mark + certificate
+
+
+def _made(name: str, number: int) -> str:
+    if "authority" in name:
+        return AUTHORITY
+    return self_signed() if "certificate" in name else f"{SECRET}{number}"
 
 
 _SIGNATURE = "4dabf18193072939515e22adb298388d"

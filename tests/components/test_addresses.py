@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.addresses import ZONES, zone_subnets
+from components.addresses import ZONES, halves, resolver, zone_subnets
 
 
 def _vpc(bits: int, prefix: int) -> str:
@@ -45,3 +45,17 @@ def test_a_zone_more_moves_no_subnet(vpc: str, zones: int) -> None:
 def test_more_zones_than_there_is_room_for_are_refused(zones: int) -> None:
     with pytest.raises(ValueError, match=f"not {zones}"):
         zone_subnets("10.0.0.0/16", zones)
+
+
+@given(vpc=VPCS, zones=st.integers(1, ZONES))
+def test_private_and_public_subnets_are_in_halves_of_their_own(vpc: str, zones: int) -> None:
+    whole = halves(vpc)
+    private, public = ipaddress.IPv4Network(whole.private), ipaddress.IPv4Network(whole.public)
+    assert not private.overlaps(public)
+    for zone in zone_subnets(vpc, zones):
+        assert ipaddress.IPv4Network(zone.private).subnet_of(private)
+        assert ipaddress.IPv4Network(zone.public).subnet_of(public)
+
+
+def test_the_resolver_is_the_third_address() -> None:
+    assert resolver("172.16.32.0/20") == "172.16.32.2"

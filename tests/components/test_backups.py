@@ -156,7 +156,9 @@ def test_a_restored_pair_has_volumes_of_its_own_and_the_former_ones_stay(
     for name, volume in attached.items():
         told = facts(restored, name)["options"]
         assert volumes[told["volume"]] == volume
-        assert told["restore"] == {key: RESTORE[key] for key in ("id", "to", "bucket", "line")}
+        assert told["restore"] == {key: RESTORE[key] for key in ("id", "to", "bucket", "line")} | {
+            "full": ""
+        }
 
 
 def test_a_restored_pair_reads_where_it_comes_from_and_writes_a_line_of_its_own(

@@ -4,10 +4,12 @@ import pulumi
 
 from components.connections import INTERNET, Addresses, Port, SecurityGroup
 from components.site import this_site
+from hosts.base.firewall import Arrow, parse
 from tests.components.recorder import Recording, record
 
 WEB = Port("web", 80)
 STATS = Port("stats", 8404)
+OUTER, INNER = "10.0.128.0/17", "10.0.0.0/17"
 
 
 def arrows(site: Recording, kind: str) -> list[tuple[str, str, int]]:
@@ -23,8 +25,10 @@ def arrows(site: Recording, kind: str) -> list[tuple[str, str, int]]:
 
 def groups() -> tuple[SecurityGroup, SecurityGroup]:
     site = this_site(deletion_protection=False)
-    front = SecurityGroup("front", site=site, vpc_id="vpc-1")
-    back = SecurityGroup("back", site=site, vpc_id="vpc-1", ports=[WEB, STATS])
+    front = SecurityGroup("front", site=site, vpc_id="vpc-1", network=OUTER)
+    back = SecurityGroup(
+        "back", site=site, vpc_id="vpc-1", network=INNER, ports=[WEB, STATS], role="back"
+    )
     return front, back
 
 
@@ -90,7 +94,31 @@ def test_an_arrow_gives_its_rules_to_whoever_has_to_wait_for_them() -> None:
         front, back = groups()
         pulumi.export("rules", [rule.urn for rule in back.allow_from(front, WEB)])
 
-    assert [urn.rpartition("::")[2] for urn in record(program).exports["rules"]] == [
+    assert [urn.rpartition(":")[2] for urn in record(program).exports["rules"]] == [
+        "back-from-front-80",  # the rule, and what the machines follow
         "back-from-front-80",
         "front-to-back-80",
     ]
+
+
+def followed(site: Recording) -> dict[str, Arrow]:
+    return {p.inputs["name"]: parse(p.inputs["value"]) for p in site.of("Parameter")}
+
+
+def test_machines_are_told_of_their_end_of_an_arrow_by_the_network_that_the_peer_is_in() -> None:
+    def program() -> None:
+        front, back = groups()
+        back.allow_from(front, WEB)
+        back.allow_from(back, STATS)
+        back.allow_from(INTERNET, WEB)
+        back.allow_to(Addresses("partner", "198.51.100.0/24"), WEB)
+        front.allow_from(INTERNET, WEB)
+
+    below = "/site/test/machines/back/arrows"
+    assert followed(record(program)) == {
+        f"{below}/back-from-front-80": Arrow("in", 80, OUTER, "web from front"),
+        f"{below}/back-from-back-8404": Arrow("in", 8404, INNER, "stats from back"),
+        f"{below}/back-to-back-8404": Arrow("out", 8404, INNER, "stats to back"),
+        f"{below}/back-from-internet-80": Arrow("in", 80, "0.0.0.0/0", "web from internet"),
+        f"{below}/back-to-partner-80": Arrow("out", 80, "198.51.100.0/24", "web to partner"),
+    }, "front is of no role: it has no machines that could follow"

@@ -16,7 +16,9 @@ def made(
     def program() -> None:
         site = this_site(deletion_protection=False)
         machines = settings.Machines.model_validate(given or {})
-        shared = foundation.Foundation("foundation", site=site, settings=machines)
+        shared = foundation.Foundation(
+            "foundation", site=site, settings=machines, logs=settings.Logs()
+        )
         stored = shared.programs("app", content, "app-server", shared)
         pulumi.export("image", shared.image_id)
         pulumi.export("key", stored.key)

@@ -86,13 +86,55 @@ def test_without_a_way_out_machines_reach_what_they_need_by_endpoints() -> None:
     assert ways_out(site) == {}
     interfaces = endpoints(site, "Interface")
     assert [e.inputs["serviceName"] for e in interfaces] == [
-        "com.amazonaws.eu-central-1.ssm",
-        "com.amazonaws.eu-central-1.ssmmessages",
+        f"com.amazonaws.eu-central-1.{service}"
+        for service in ("logs", "monitoring", "sns", "ssm", "ssmmessages")
     ]
     for endpoint in interfaces:
         assert endpoint.inputs["privateDnsEnabled"] is True
         assert [site.name_of(g) for g in endpoint.inputs["securityGroupIds"]] == ["endpoints"]
         assert {site.name_of(s) for s in endpoint.inputs["subnetIds"]} == {"private-1", "private-2"}
+
+
+def incoming(site: Recording) -> list[tuple[str, str]]:
+    """The rules of the public subnets' ACL, in the order in which they are asked."""
+    rules = site.one("NetworkAcl", "public").inputs["ingress"]
+    assert all(rule["protocol"] == "-1" for rule in rules)
+    in_order = sorted(rules, key=lambda rule: rule["ruleNo"])
+    assert in_order == rules
+    return [(rule["action"], rule["cidrBlock"]) for rule in rules]
+
+
+def test_the_public_subnets_let_everyone_in_if_nobody_is_blocked() -> None:
+    site = network(zones=3)
+    acl = site.one("NetworkAcl", "public").inputs
+    assert [site.name_of(id_) for id_ in acl["subnetIds"]] == ["public-1", "public-2", "public-3"]
+    assert incoming(site) == [("allow", "0.0.0.0/0")]
+    assert [(rule["action"], rule["cidrBlock"]) for rule in acl["egress"]] == [
+        ("allow", "0.0.0.0/0")
+    ]
+
+
+def test_blocked_networks_are_refused_before_everyone_else_is_let_in() -> None:
+    blocked = ["203.0.113.0/24", "198.51.100.7"]
+    assert incoming(network(blockedNetworks=blocked)) == [
+        ("deny", "203.0.113.0/24"),
+        ("deny", "198.51.100.7/32"),
+        ("allow", "0.0.0.0/0"),
+    ]
+
+
+def test_one_more_blocked_network_leaves_the_rules_of_the_others_alone() -> None:
+    def rules(count: int) -> list[object]:
+        blocked = [f"198.51.100.{n}" for n in range(count)]
+        return network(blockedNetworks=blocked).one("NetworkAcl", "public").inputs["ingress"]
+
+    before, after = rules(3), rules(4)
+    assert all(rule in after for rule in before)
+
+
+def test_an_acl_has_no_more_rules_than_aws_takes() -> None:
+    blocked = [f"198.51.100.{2 * n}" for n in range(18)]
+    assert len(incoming(network(blockedNetworks=blocked))) == 20 - 1, "the last is AWS's own"
 
 
 def test_the_private_zone_is_named_after_stack_and_project() -> None:

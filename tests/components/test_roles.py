@@ -54,10 +54,11 @@ def test_there_are_as_many_machines_as_the_settings_say(site: Recording) -> None
         "database-2",
         "database-3",
         "load-balancer-1",
+        "monitoring-1",
     ]
 
 
-@pytest.mark.parametrize("name", ["load-balancer-1", "app-server-2", "database-3"])
+@pytest.mark.parametrize("name", ["load-balancer-1", "app-server-2", "database-3", "monitoring-1"])
 def test_a_machine_is_told_who_it_is_and_where_its_programs_are(site: Recording, name: str) -> None:
     told = facts(site, name)
     role = name.rpartition("-")[0]
@@ -73,7 +74,7 @@ def test_a_machine_is_told_who_it_is_and_where_its_programs_are(site: Recording,
 
 
 def test_a_role_may_fetch_its_own_programs_only(site: Recording) -> None:
-    for role in ("load-balancer", "app-server", "database"):
+    for role in ("load-balancer", "app-server", "database", "monitoring"):
         keys = {bundle["key"] for bundle in facts(site, f"{role}-1")["bundles"]}
         bucket = site.one("Bucket", "programs").inputs["bucket"]
         allowed = may(site, role)["Programs"]
@@ -84,24 +85,45 @@ def test_a_role_may_fetch_its_own_programs_only(site: Recording) -> None:
 def test_a_role_reads_the_secrets_that_it_needs_only(site: Recording) -> None:
     def parameters(role: str) -> set[str]:
         named = may(site, role)["Parameters"]["Resource"]
-        return {arn.rpartition(":parameter/site/test/database/")[2] for arn in named}
+        return {arn.rpartition(":parameter/site/test/")[2] for arn in named}
 
-    assert "Parameters" not in may(site, "load-balancer")
+    assert parameters("load-balancer") == {
+        "edge/certificate",
+        "app-server/certificate-authority-certificate",
+    }
     assert parameters("app-server") == {
-        "application-password",
-        "certificate-authority-certificate",
+        "database/application-password",
+        "database/certificate-authority-certificate",
+        "app-server/certificate-authority",
+        "app-server/certificate-authority-certificate",
     }
     assert parameters("database") == {
-        "application-password",
-        "replication-password",
-        "monitor-password",
-        "certificate-authority",
-        "certificate-authority-certificate",
-        "settings",
-        "backups",
+        "database/application-password",
+        "database/replication-password",
+        "database/monitor-password",
+        "database/certificate-authority",
+        "database/certificate-authority-certificate",
+        "database/settings",
+        "database/backups",
     }
     made = {parameter.inputs["name"] for parameter in site.every("Parameter")}
-    assert made == {f"/site/test/database/{name}" for name in parameters("database")}
+    roles = ("load-balancer", "app-server", "database")
+    followed = {name for name in made if name.startswith("/site/test/machines/")}
+    assert made - followed == {f"/site/test/{name}" for role in roles for name in parameters(role)}
+    assert not [role for role in roles if "WriteParameter" in may(site, role)]
+
+
+@pytest.mark.parametrize("role", ["load-balancer", "app-server", "database", "monitoring"])
+def test_a_machine_follows_the_parameters_of_its_role_only(site: Recording, role: str) -> None:
+    allowed = may(site, role)["Followed"]
+    assert allowed["Action"] == "ssm:GetParametersByPath"
+    below = f"/site/test/machines/{role}"
+    assert allowed["Resource"] == f"arn:aws:ssm:eu-central-1:123456789012:parameter{below}"
+    assert site.one("Parameter", f"{role}-maintenance").inputs["name"] == f"{below}/maintenance"
+
+
+def test_a_machine_is_told_of_the_resolver(site: Recording) -> None:
+    assert facts(site, "app-server-1")["resolver"] == "10.0.0.2"
 
 
 def test_a_role_writes_its_own_kinds_of_items_only(site: Recording) -> None:
@@ -232,15 +254,17 @@ def test_a_machine_starts_when_what_it_needs_is_there(site: Recording) -> None:
             site.one("BucketObjectv2", f"{role}-programs").urn,
             site.one("SecurityGroupEgressRule", f"{role}-to-aws-443").urn,
             site.one("Table", "coordination").urn,
+            site.one("LogGroup", "logs").urn,
             site.one("Route", "public-internet").urn,
             site.one("Route", "private-1-internet").urn,
         }
-        if role != "load-balancer":
-            needed |= {
-                parameter.urn
-                for parameter in site.every("Parameter")
-                if not parameter.name.endswith("-settings") or role == "database"
-            }
+        read = may(site, role).get("Parameters", {"Resource": []})["Resource"]
+        needed |= {
+            parameter.urn
+            for parameter in site.every("Parameter")
+            if any(arn.endswith(parameter.inputs["name"]) for arn in read)
+        }
+        needed.add(site.one("Parameter", f"{role}-maintenance").urn)
         if role == "app-server":
             needed.add(site.one("BucketObjectv2", "app").urn)
         assert needed <= machine.dependencies, machine.name
@@ -303,7 +327,7 @@ def test_settings_that_no_machine_could_be_told_are_refused(an_app: Path) -> Non
 def test_the_program_tells_what_helps_next(site: Recording) -> None:
     told = site.exports
     address = site.one("Eip", "load-balancer-1").outputs["publicIp"]
-    assert told["url"] == f"http://{address}"
+    assert told["url"] == f"https://{address}"
     assert told["addresses"] == [address]
     assert told["region"] == "eu-central-1"
     assert told["machines"] == {m.name: site.ids[m.urn] for m in site.every("Instance")}

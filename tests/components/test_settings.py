@@ -47,14 +47,39 @@ def test_the_settings_of_every_stack_are_accepted(stack: str) -> None:
     ("given", "line"),
     [
         (
-            {"loadBalancers": {"mode": "active-active"}},
-            """site:loadBalancers.mode is "active-active"; allowed is 'single' (active-active is\
- not available yet). Set it with `pulumi config set --path site:loadBalancers.mode single`.""",
+            {"loadBalancers": {"mode": "many"}},
+            """site:loadBalancers.mode is "many"; allowed is 'single', 'active-passive' or\
+ 'active-active'. Set it with `pulumi config set --path site:loadBalancers.mode single`.""",
         ),
         (
-            {"loadBalancers": {"mode": "many"}},
-            """site:loadBalancers.mode is "many"; allowed is 'single'. Set it with\
- `pulumi config set --path site:loadBalancers.mode single`.""",
+            {"loadBalancers": {"mode": "active-active", "instanceType": "t3.micro"}},
+            "site:loadBalancers.instanceType is t3.micro, which has room for two private addresses;"
+            " mode active-active needs three. Choose a larger one with"
+            " `pulumi config set --path site:loadBalancers.instanceType t3.small`.",
+        ),
+        (
+            {"loadBalancers": {"mode": "active-active"}, "appServers": {"threads": 2}},
+            "site:appServers.threads is 2; mode active-active of site:loadBalancers needs three:"
+            " one for requests of each load balancer, one for health checks. Set it with"
+            " `pulumi config set --path site:appServers.threads 16`.",
+        ),
+        (
+            {"loadBalancers": {"domain": "Example"}},
+            'site:loadBalancers.domain is "Example"; allowed is a host name in small letters'
+            " such as www.example.org. Set it with"
+            " `pulumi config set --path site:loadBalancers.domain …`.",
+        ),
+        (
+            {"loadBalancers": {"hostedZone": "example.org"}},
+            "site:loadBalancers.hostedZone is example.org, and no domain is set that would be in"
+            " it. Set one with"
+            " `pulumi config set --path site:loadBalancers.domain www.example.org`.",
+        ),
+        (
+            {"loadBalancers": {"domain": "www.example.com", "hostedZone": "example.org"}},
+            "site:loadBalancers.domain is www.example.com, which is not in hostedZone example.org."
+            " Set the zone that it is in with"
+            " `pulumi config set --path site:loadBalancers.hostedZone example.com`.",
         ),
         (
             {"loadBalancers": {"distribution": "random"}},
@@ -90,8 +115,8 @@ def test_the_settings_of_every_stack_are_accepted(stack: str) -> None:
         ),
         (
             {"network": {"xyz": 1}},
-            "site:network.xyz is no setting; known are cidr, zones, nat. Remove it with"
-            " `pulumi config rm --path site:network.xyz`.",
+            "site:network.xyz is no setting; known are cidr, zones, nat, blockedNetworks. Remove it"
+            " with `pulumi config rm --path site:network.xyz`.",
         ),
         (
             {"appServers": {"module": "wsgi"}},
@@ -107,9 +132,9 @@ def test_the_settings_of_every_stack_are_accepted(stack: str) -> None:
         (
             {"machines": {"architecture": "arm64"}},
             "site:loadBalancers.instanceType t3.small, site:appServers.instanceType t3.small,"
-            " site:database.instanceType t3.medium: not of the architecture of"
-            " site:machines.architecture, arm64; choose types of it (t4g.small), or set the"
-            " architecture.",
+            " site:database.instanceType t3.medium, site:monitoring.instanceType t3.small: not of"
+            " the architecture of site:machines.architecture, arm64; choose types of it"
+            " (t4g.small), or set the architecture.",
         ),
         (
             {"database": {"replication": "group"}},
@@ -132,6 +157,32 @@ def test_the_settings_of_every_stack_are_accepted(stack: str) -> None:
             "site:database.authorities is [1, 1]; allowed is one number, or two different ones"
             " while the authority changes. Set it with"
             " `pulumi config set --path site:database.authorities '[1]'`.",
+        ),
+        (
+            {"network": {"blockedNetworks": ["198.51.100.0/24", "203.0.113.5/24"]}},
+            'site:network.blockedNetworks is ["198.51.100.0/24", "203.0.113.5/24"]; allowed is'
+            " IPv4 networks such as 203.0.113.0/24, and single addresses (203.0.113.5/24 would be"
+            " 203.0.113.0/24). Set it with `pulumi config set --path site:network.blockedNetworks"
+            """ '["203.0.113.0/24"]'`.""",
+        ),
+        (
+            {"network": {"blockedNetworks": ["10.0.0.0/8", "203.0.113.0/24"]}},
+            "site:network.blockedNetworks has 10.0.0.0/8, where the site's own machines are"
+            " (site:network.cidr 10.0.0.0/16): the load balancers would reach nothing. Block"
+            " networks that clients are in.",
+        ),
+        (
+            {"network": {"blockedNetworks": [{"cidr": "x"}]}},
+            'site:network.blockedNetworks[0] is {"cidr": "x"}; allowed is text. Set it'
+            " with `pulumi config set --path 'site:network.blockedNetworks[0]'"
+            """ '["203.0.113.0/24"]'`.""",
+        ),
+        (
+            {"machines": {"maintenanceWindow": "Sunday 3-5"}},
+            'site:machines.maintenanceWindow is "Sunday 3-5"; allowed is a window of an hour or'
+            ' more, in UTC and in quotes: "03:00-05:00" for each day, or "Sun 03:00-05:00",'
+            ' "Sat,Sun 23:00-02:00". Set it with'
+            " `pulumi config set --path site:machines.maintenanceWindow 'Sun 03:00-05:00'`.",
         ),
         (
             {"database": 3},
@@ -180,6 +231,54 @@ def test_environments_that_a_unit_file_could_not_hold_are_refused(
     assert "site:appServers.environment" in refusal(appServers={"environment": environment})[0]
 
 
+@pytest.mark.parametrize("network", ["fd00::/8", "example.org", "203.0.113.0/33", ""])
+def test_what_is_no_ipv4_network_is_not_blocked(network: str) -> None:
+    assert f"({network} is none)" in refusal(network={"blockedNetworks": [network]})[0]
+
+
+def test_networks_within_others_take_no_room() -> None:
+    given = ["198.51.100.7", "203.0.113.0/24", "203.0.113.128/25", "198.51.100.7/32"]
+    assert parse(network={"blockedNetworks": given}).network.blocked_networks == [
+        "198.51.100.7/32",
+        "203.0.113.0/24",
+    ]
+    assert parse(network={"blockedNetworks": json.dumps(given)}).network.blocked_networks
+
+
+def test_more_networks_than_an_acl_has_room_for_are_refused() -> None:
+    many = [f"198.51.100.{2 * n}" for n in range(19)]
+    assert parse(network={"blockedNetworks": many[:18]})
+    assert "18 networks at most" in refusal(network={"blockedNetworks": many})[0]
+
+
+@pytest.mark.parametrize("window", ["03:00-05:00", "Sun 03:00-04:00", "Sat,Sun 23:00-01:00"])
+def test_a_window_may_be_of_each_day_or_of_some_and_go_past_midnight(window: str) -> None:
+    assert parse(machines={"maintenanceWindow": window}).machines.maintenance_window == window
+
+
+@pytest.mark.parametrize(
+    "window", ["03:00-03:59", "3:00-5:00", "So 03:00-05:00", "24:00-02:00", ""]
+)
+def test_a_window_that_is_too_short_or_none_is_refused(window: str) -> None:
+    assert "a window of an hour or more" in refusal(machines={"maintenanceWindow": window})[0]
+
+
+@pytest.mark.parametrize(
+    ("mode", "instance_type"),
+    [("active-passive", "t3.micro"), ("single", "t3.nano"), ("active-active", "t3.small")],
+)
+def test_one_private_address_more_than_public_ones_is_enough(mode: str, instance_type: str) -> None:
+    assert parse(loadBalancers={"mode": mode, "instanceType": instance_type})
+
+
+def test_a_domain_may_be_its_zone_or_be_kept_elsewhere() -> None:
+    for given in (
+        {"domain": "example.org", "hostedZone": "example.org"},
+        {"domain": "example.org"},
+    ):
+        assert parse(loadBalancers=given).load_balancers.domain == "example.org"
+
+
 def test_all_that_is_wrong_is_said_at_once() -> None:
     lines = refusal(network={"zones": 9, "nat": "two"}, appServers={"count": 0}, nothing=1)
     assert [line.split(" is ")[0] for line in lines] == [
@@ -215,7 +314,8 @@ def test_instance_types_are_told_apart_by_architecture(
 ) -> None:
     types = {"instanceType": instance_type}
     other = {"arm64": "x86_64", "x86_64": "arm64"}[architecture]
-    machines = {"loadBalancers": types, "appServers": types, "database": types}
+    roles = ("loadBalancers", "appServers", "database", "monitoring")
+    machines = dict.fromkeys(roles, types)
     assert parse(machines={"architecture": architecture}, **machines)
     assert instance_type in refusal(machines={"architecture": other}, **machines)[0]
 
@@ -249,6 +349,38 @@ def test_the_cli_shows_a_description_of_every_field_and_its_default() -> None:
                 said = str(default).lower() if isinstance(default, bool) else default
                 assert f"({said})" in shown, (name, field, default)
     assert set(described["config"]) == {to_camel(name) for name in Settings.model_fields}
+
+
+def test_the_cli_shows_a_description_of_every_limit_and_its_default() -> None:
+    described: dict[str, Any] = yaml.safe_load((recorder.PROJECT / "Pulumi.yaml").read_text())
+    text = described["config"]["loadBalancers"]["description"]
+    for field, declared in settings.Limits.model_fields.items():
+        (line,) = [ln for ln in text.splitlines() if ln.startswith(f"  {to_camel(field)}: ")]
+        default = "ten seconds' worth" if declared.default is None else declared.default
+        assert f"({default})" in line
+
+
+@pytest.mark.parametrize(
+    ("rate", "burst", "allowed"),
+    [(100, 99, "100 to 360000"), (1, 3601, "1 to 3600"), (0.1, 361, "1 to 360")],
+)
+def test_a_burst_is_of_a_second_to_an_hour(rate: float, burst: int, allowed: str) -> None:
+    (line,) = refusal(loadBalancers={"limits": {"requestsPerSecond": rate, "burst": burst}})
+    assert line.startswith(f"site:loadBalancers.limits.burst is {burst}; allowed is {allowed},")
+
+
+def test_the_bounds_of_what_may_be_left_out_are_said_too() -> None:
+    (line,) = refusal(loadBalancers={"limits": {"burst": 0}})
+    assert line.startswith("site:loadBalancers.limits.burst is 0; allowed is 1 to 1000000.")
+
+
+def test_a_burst_follows_the_rate_unless_it_is_set() -> None:
+    assert parse(loadBalancers={"limits": {"requestsPerSecond": 5000}})
+
+
+def test_without_a_limit_of_requests_any_burst_will_do() -> None:
+    given = {"requestsPerSecond": 0, "burst": 1}
+    assert parse(loadBalancers={"limits": given}).load_balancers.limits.burst == 1
 
 
 def test_wrong_settings_end_the_program_before_it_makes_anything() -> None:

@@ -1,7 +1,7 @@
 """A program with every type of the table, for test_types.py: `variant` chooses what is changed."""
 
 import json
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pulumi
 import pulumi_aws as aws
@@ -57,6 +57,31 @@ aws.ec2.Route(
 )
 aws.ec2.RouteTableAssociation(
     "near", subnet_id=subnet.id, route_table_id=spare.id if update else table.id
+)
+
+
+def guests(number: int, action: str, network: str = "0.0.0.0/0", ports: int = 0) -> Any:
+    protocol = "6" if ports else "-1"
+    return {
+        "rule_no": number,
+        "action": action,
+        "protocol": protocol,
+        "cidr_block": network,
+        "from_port": 0,
+        "to_port": ports,
+    }
+
+
+aws.ec2.NetworkAcl(
+    "guests",
+    vpc_id=vpc.id,
+    subnet_ids=[far.id] if update else [subnet.id],
+    ingress=[
+        guests(100, "deny", "203.0.113.0/24"),
+        *([guests(101, "deny", ports=9)] if update else []),
+        guests(1000, "allow"),
+    ],
+    egress=[guests(1000, "allow")],
 )
 aws.ec2.VpcEndpoint(
     "s3",
@@ -228,6 +253,29 @@ aws.route53.Record(
     ttl=either(1, 2),
     records=["10.0.0.9", "10.0.0.8"],
 )
+public = aws.route53.Zone("public", name="a.example", force_destroy=True)
+check = aws.route53.HealthCheck(
+    "check",
+    type=other("HTTP", "TCP"),
+    ip_address="203.0.113.9",
+    port=80,
+    fqdn="a.example",
+    failure_threshold=either(3, 4),
+    request_interval=30,
+    tags={"a": either("b", "c")},
+)
+for number in ("1", "2"):
+    aws.route53.Record(
+        f"public-{number}",
+        zone_id=public.zone_id,
+        name="a.example",
+        type="A",
+        ttl=60,
+        records=[either(f"203.0.113.{number}", f"203.0.114.{number}")],
+        set_identifier=number,
+        multivalue_answer_routing_policy=True,
+        health_check_id=check.id,
+    )
 command = local.Command(
     "command",
     create='echo "made $WHAT"; cat',
@@ -255,6 +303,39 @@ aws.backup.Selection(
     plan_id=plan.id,
     iam_role_arn=role.arn,
     selection_tags=[{"type": "STRINGEQUALS", "key": "a", "value": "b"}],
+)
+aws.cloudwatch.LogGroup(
+    "logs", name=other("/one", "/two"), retention_in_days=either(3, 7), tags={"a": either("b", "c")}
+)
+topic = aws.sns.Topic(
+    "topic", display_name=either("one", "two"), name=other("one", "two"), tags={"a": "b"}
+)
+aws.sns.TopicSubscription(
+    "people",
+    topic=topic.arn,
+    protocol="email",
+    endpoint=other("a@b.example", "c@b.example"),
+    raw_message_delivery=either(False, True),
+)
+aws.cloudwatch.MetricAlarm(
+    "alarm",
+    name=other("one", "two"),
+    namespace="AWS/EC2",
+    metric_name="StatusCheckFailed",
+    dimensions={"InstanceId": machine.id},
+    statistic="Maximum",
+    period=60,
+    evaluation_periods=either(2, 3),
+    threshold=0,
+    comparison_operator="GreaterThanThreshold",
+    alarm_actions=[topic.arn],
+    ok_actions=[topic.arn],
+    tags={"a": either("b", "c")},
+)
+aws.cloudwatch.Dashboard(
+    "board",
+    dashboard_name=other("one", "two"),
+    dashboard_body=json.dumps({"widgets": either([], [{"type": "text"}])}),
 )
 pulumi.export("said", command.stdout)
 pulumi.export("bucket", bucket.bucket)

@@ -19,6 +19,7 @@ from lab.engine import home
 
 ROOT = Path(__file__).parents[2]
 STACK = "test"
+POLICIES = ROOT / "policies"
 PROJECT_FILE = """\
 name: {name}
 runtime:

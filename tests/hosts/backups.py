@@ -83,10 +83,12 @@ class World:
         with mysqld.session() as session:
             return self.shipper(mysqld).ship(session)
 
-    def restore(self, to: str, mysqld: Mysqld | None = None, name: str = "r1") -> Mysqld:
+    def restore(
+        self, to: str, mysqld: Mysqld | None = None, name: str = "r1", full: str = ""
+    ) -> Mysqld:
         """Into a new server, or this one."""
         target = mysqld or self.server()
-        wanted = Restore(id=name, to=to, bucket=self.store.bucket, line=LINE)
+        wanted = Restore(id=name, to=to, bucket=self.store.bucket, line=LINE, full=full)
         restore(self.store, wanted, target.socket, target.folder, self.said.append)
         return target
 

@@ -20,7 +20,7 @@ from tests.hosts.fakes import MemoryTable
 
 LEASE = Times(lease=3.0, margin=1.0, gap=1.5)
 NAME = "database"
-RENEW, LOOP, PEERS, FRESH, VIEW = 0.5, 0.2, 0.5, 1.5, 3.0
+RENEW, LOOP, PEERS, FRESH, VIEW = 0.3, 0.2, 0.5, 1.5, 3.0
 A_MOMENT = 1.0
 STALLED, MISSING, GRACE, JOINING, AGAIN, APPLYING, ARRIVING = 0.6, 0.3, 5.0, 3.0, 10.0, 2.0, 1.0
 STARTS, STARTING, ALONE, BROKEN = 10.0, 1.0, 4, 3

@@ -1,7 +1,7 @@
 """The agent: starts a role, says how it is, drains it, and outlives DynamoDB being away."""
 
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from hosts.base import agent as agent_module
 from hosts.base.agent import Agent, Health
 from hosts.base.coordination import Coordination, GoneError, Machine, State, UnreachableError
 from hosts.base.identity import Identity
+from hosts.base.metrics import Histogram, Metric
 from tests.hosts import values
 from tests.hosts.fakes import Clock
 
@@ -23,6 +24,7 @@ class FakeCoordination(Coordination):
         self.order = ""
         self.away = False
         self.said: list[tuple[str, str]] = []
+        self.figures: list[Mapping[str, object]] = []
 
     def _answer(self, state: str, detail: str) -> Machine:
         if self.away:
@@ -36,11 +38,18 @@ class FakeCoordination(Coordination):
         self.said.append(("registered", address))
         return answer
 
-    def report(self, instance: str, state: State, detail: str = "") -> Machine:
+    def report(
+        self,
+        instance: str,
+        state: State,
+        detail: str = "",
+        figures: Mapping[str, object] | None = None,
+    ) -> Machine:
         if self.item is None and not self.away:
             raise GoneError(instance)
         answer = self._answer(state, detail)
         self.said.append((state, detail))
+        self.figures.append(figures or {})
         return answer
 
     def read(self, instance: str) -> Machine:
@@ -68,6 +77,9 @@ class FakeRole:
 
     def health(self) -> Health:
         return self.healths[0] if len(self.healths) == 1 else self.healths.pop(0)
+
+    def metrics(self) -> Iterable[Metric | Histogram]:
+        return ()
 
     def drain(self) -> None:
         self.drains += 1
@@ -114,6 +126,18 @@ def test_an_unchanged_state_is_repeated_only_as_a_heartbeat(
         agent.step()
         clock.advance(1)
     assert table.said.count(("ready", "")) == 2
+
+
+def test_figures_go_with_a_report_and_are_no_reason_for_one(
+    table: FakeCoordination, clock: Clock
+) -> None:
+    role = FakeRole([Health("ready", "", {"lag": number / 100}) for number in range(100)])
+    agent = make(table, role, clock)
+    for _ in range(31):
+        agent.step()
+        clock.advance(1)
+    release = values.facts("app-server").bundles[-1].sha256[:8]
+    assert table.figures == [{"release": release, "lag": 0.0}, {"release": release, "lag": 0.3}]
 
 
 def test_a_role_that_does_not_start_is_failed_with_its_error_and_tried_again(
@@ -295,3 +319,60 @@ def test_the_agent_lives_as_long_as_its_loop_and_drained_it_waits(
     with pytest.raises(Ended):
         agent_module.main()
     assert told() == ["READY=1", *["WATCHDOG=1"] * 5]
+
+
+def test_the_firewall_comes_before_whatever_listens(clock: Clock) -> None:
+    order: list[str] = []
+
+    class Role(FakeRole):
+        def start(self) -> None:
+            order.append("role")
+
+    agent = Agent(
+        values.facts("app-server"),
+        Identity("i-1", "10.0.0.5"),
+        FakeCoordination(),
+        Role(),
+        clock,
+        before=lambda: order.append("firewall"),
+    )
+    agent.step()
+    agent.step()
+    assert order == ["firewall", "role"]
+
+
+def test_without_its_firewall_a_machine_starts_no_role_and_has_failed(clock: Clock) -> None:
+    def refuse() -> None:
+        raise OSError("nft does not take the machine's rules")
+
+    coordination, role = FakeCoordination(), FakeRole()
+    agent = Agent(
+        values.facts("app-server"),
+        Identity("i-1", "10.0.0.5"),
+        coordination,
+        role,
+        clock,
+        before=refuse,
+    )
+    agent.step()
+    assert role.starts == 0
+    state, detail = coordination.said[-1]
+    assert state == "failed"
+    assert "nft does not take" in detail
+
+
+def test_what_the_machine_could_not_follow_is_said_beside_what_its_role_says(clock: Clock) -> None:
+    coordination, trouble = FakeCoordination(), "the firewall stays as it is"
+    agent = Agent(
+        values.facts("app-server"),
+        Identity("i-1", "10.0.0.5"),
+        coordination,
+        FakeRole([Health("ready", "primary")]),
+        clock,
+        trouble=lambda: trouble,
+    )
+    agent.step()
+    assert coordination.said[-1] == ("ready", "primary\nthe firewall stays as it is")
+    trouble = ""
+    agent.step()
+    assert coordination.said[-1] == ("ready", "primary")

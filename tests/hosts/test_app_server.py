@@ -1,5 +1,6 @@
 """What an application server adds around the application."""
 
+import io
 import os
 import time
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from hosts.app_server.gunicorn_conf import (
     COUNTERS,
     DRAINING,
     LAYOUT,
+    TOO_LARGE,
     OnThisMachine,
     send_heads_with_bodies,
 )
@@ -48,7 +50,7 @@ def server(tmp_path: Path) -> Server:
 
 
 def in_flight(folder: Path) -> int:
-    return LAYOUT.unpack((folder / f"{COUNTERS}{os.getpid()}").read_bytes())[0]
+    return LAYOUT.unpack_from((folder / f"{COUNTERS}{os.getpid()}").read_bytes())[0]
 
 
 def test_every_answer_says_which_machine_gave_it(server: Server) -> None:
@@ -149,6 +151,63 @@ class Sock:
 
     def sendall(self, data: bytes) -> None:
         self.pieces.append(data)
+
+
+def measured(folder: Path, application: Any, body: bytes, **environ: str) -> tuple[str, bytes]:
+    """What an application that counts a body's bytes answers: the status and the text."""
+    seen = Server(OnThisMachine(application, "app-server-7", "/healthz", folder))
+
+    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        _ = headers, exc_info
+        seen.status = status
+        return None
+
+    given = {"PATH_INFO": "/", "HTTP_X_BODY_LIMIT": "10", "wsgi.input": io.BytesIO(body)}
+    answer = seen.application({**given, **environ}, start)
+    text = b"".join(answer)
+    getattr(answer, "close", lambda: None)()
+    return seen.status, text
+
+
+def counting(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    body = environ["wsgi.input"]
+    how = environ["PATH_INFO"]
+    size = sum(map(len, body.readlines())) if how == "/lines" else len(body.read())
+    start_response("200 OK", [])
+    return [f"{size}".encode()]
+
+
+def caught(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """An application that makes an error of its own of every exception, as frameworks do."""
+    try:
+        return counting(environ, start_response)
+    except Exception:  # noqa: BLE001
+        start_response("500 Internal Server Error", [("Content-Length", "9999")])
+        return [b"something went wrong"]
+
+
+@pytest.mark.parametrize("application", [counting, caught])
+@pytest.mark.parametrize("path", ["/", "/lines"])
+def test_a_body_that_does_not_say_its_length_is_refused_when_it_is_too_long(
+    application: Any, path: str, tmp_path: Path
+) -> None:
+    within = measured(tmp_path, application, b"12345\n7890", PATH_INFO=path)
+    assert within == ("200 OK", b"10")
+    status, text = measured(tmp_path, application, b"12345\n78901", PATH_INFO=path)
+    assert (status, text) == ("413 Content Too Large", TOO_LARGE)
+    assert in_flight(tmp_path) == 0
+
+
+def test_what_is_too_long_is_not_read_to_its_end(tmp_path: Path) -> None:
+    body = io.BytesIO(b"x" * 1000)
+    measured(tmp_path, counting, b"", **{"wsgi.input": body})  # type: ignore[arg-type]
+    assert body.tell() == 11
+
+
+def test_a_body_whose_length_the_load_balancer_knew_is_the_applications_own(
+    tmp_path: Path,
+) -> None:
+    assert measured(tmp_path, counting, b"x" * 50, CONTENT_LENGTH="50") == ("200 OK", b"50")
 
 
 def test_the_head_of_an_answer_leaves_with_its_first_bytes() -> None:

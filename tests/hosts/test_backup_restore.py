@@ -1,11 +1,14 @@
 """Backups of a real mysqld, and databases that are made of them again."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from hosts.database.backup import binlog
 from hosts.database.backup.binlog import LogError
+from hosts.database.backup.catalog import Table
+from hosts.database.backup.dump import dump
 from hosts.database.backup.restore import RestoreError
 from tests.hosts.backups import World, blank_database, world
 
@@ -74,6 +77,23 @@ def test_a_point_after_what_was_shipped_is_refused(world: World) -> None:
     world.ship(primary)
     with pytest.raises(RestoreError, match=r"shipped reach to .*, which is before"):
         world.restore(utc(time.time() + 60))
+
+
+def test_a_backup_that_was_not_verified_is_compared_when_it_is_loaded(world: World) -> None:
+    primary = world.primary()
+    primary.run("INSERT INTO site.entries (what) VALUES ('one')")
+    full = dump(primary.socket, world.store, "database", "database-1", world.said.append)
+    primary.run("INSERT INTO site.entries (what) VALUES ('two')")
+    world.ship(primary)
+
+    with pytest.raises(RestoreError, match=f"{full.id}: it was not verified; --full names it"):
+        world.restore(primary.gtids())
+    assert world.restore(primary.gtids(), full=full.id).rows(ENTRIES) == [("one",), ("two",)]
+
+    noted = {**full.tables, "site.entries": Table(2, full.tables["site.entries"].checksum)}
+    world.store.write(f"{full.folder}/manifest.json", replace(full, tables=noted).to_json())
+    with pytest.raises(RestoreError, match=r"site\.entries has 1 rows and had 2"):
+        world.restore(primary.gtids(), full=full.id)
 
 
 def test_an_interrupted_restore_is_begun_anew(

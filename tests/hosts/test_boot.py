@@ -104,7 +104,9 @@ def test_a_good_bundle_is_unpacked_and_the_agent_started(
     assert clients.updates == []
     assert (target / "base/agent.py").is_file()
     assert not (target / "old.py").exists(), "what an earlier start left is gone"
-    assert [command[1] for command in systemctl] == ["daemon-reload", "enable", "restart"]
+    first, *others = systemctl
+    assert first == ["/usr/bin/python3", "-m", "hosts.base.harden"], "before the agent"
+    assert [command[1] for command in others] == ["enable", "restart"]
 
 
 def failing(

@@ -57,6 +57,16 @@ def test_a_machine_registers_reports_and_is_found(client: Any) -> None:
     assert found.updated > 1_700_000_000
 
 
+def test_figures_are_of_the_last_report_that_had_any(client: Any) -> None:
+    table = Coordination(client, TABLE)
+    table.register("i-1", "database-1", "database", "10.0.1.5")
+    assert table.read("i-1").figures == {}
+    table.report("i-1", "ready", figures={"lag": 0.25, "servers": {"10.0.0.1": {"up": True}}})
+    table.report("i-1", "booting", "restoring")
+    figures = table.read("i-1").figures
+    assert figures == {"lag": 0.25, "servers": {"10.0.0.1": {"up": True}}}
+
+
 def test_a_lease_is_no_machine(client: Any) -> None:
     lease = Lease(DynamoTable(client, TABLE), "database", "i-1", Times())
     lease.refresh()

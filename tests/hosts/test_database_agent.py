@@ -1,9 +1,13 @@
 """How far behind a replica is."""
 
+import math
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hosts.database.lag import KEPT, Lag
+from hosts.database.lag import KEPT, Kept, Lag
 
 
 def test_a_replica_that_never_caught_up_is_infinitely_far_behind() -> None:
@@ -54,3 +58,21 @@ def test_a_replica_that_is_very_far_behind_takes_a_bounded_amount_of_memory() ->
         lag.asked(float(at), str(at))
     lag.executed(lambda transactions: int(transactions) <= 3)
     assert lag.seconds(1000.0) == 997.0
+
+
+def test_an_agent_that_starts_anew_knows_the_lag_at_the_last_sign_of_life(tmp_path: Path) -> None:
+    file = tmp_path / "lag.json"
+    before = Kept(file)
+    assert before.at("database-1 7 41", 0.7) == 0.7
+    assert before.at("database-1 7 42", 0.4) == 0.4
+    anew = Kept(file)
+    assert anew.at("database-1 7 42", math.inf) == 0.4
+    assert anew.at("database-1 7 43", math.inf) == math.inf, "it lived on, and wrote perhaps"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '["database-1 7 42"]', '["a", "b"]'])
+def test_what_was_not_kept_whole_is_not_known(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "lag.json"
+    file.write_text(content)
+    assert Kept(file).at("database-1 7 42", math.inf) == math.inf
+    assert Kept(tmp_path / "nowhere" / "lag.json").at("a", 1.0) == 1.0

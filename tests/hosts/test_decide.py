@@ -44,6 +44,11 @@ def alone(situation: Situation, **changes: Any) -> Situation:
     return to(situation, pair__in_sync=frozenset({who}), **changes)
 
 
+ASYNCHRONOUS: dict[str, Any] = {
+    "pair__mode": "asynchronous",
+    "mode": "asynchronous",
+    "successor": B,
+}
 LEADING = {
     "all is well": (LEADS, Action.NOTHING, ""),
     "it just took the lease": (to(LEADS, mysqld__writable=False), Action.OPEN, "generation 7"),
@@ -101,6 +106,26 @@ LEADING = {
     ),
     "mysqld is not there": (to(LEADS, mysqld=None, running=False), Action.RELEASE, "ended"),
     "mysqld hangs": (to(LEADS, mysqld=None, silent=3.5), Action.RELEASE, "3.5 s"),
+    "asynchronous: mysqld was killed": (
+        alone(LEADS, **ASYNCHRONOUS, mysqld=None, running=False, exited=True),
+        Action.START,
+        "",
+    ),
+    "asynchronous: mysqld hangs": (
+        alone(LEADS, **ASYNCHRONOUS, mysqld=None, silent=3.5),
+        Action.KILL,
+        "4 s",
+    ),
+    "asynchronous: mysqld recovers": (
+        alone(LEADS, **ASYNCHRONOUS, mysqld=None, silent=3.5, starting=True),
+        Action.NOTHING,
+        "starting",
+    ),
+    "asynchronous: mysqld does not start": (
+        alone(LEADS, **ASYNCHRONOUS, mysqld=None, running=False, broken=True),
+        Action.RELEASE,
+        "does not start",
+    ),
     "mysqld has just not answered": (
         to(LEADS, mysqld=None, silent=0.5),
         Action.NOTHING,
@@ -260,6 +285,16 @@ LEADING = {
 }
 
 CONTENDING = {
+    "it is handed back the lease that it has just given up": (
+        to(CONTENDS, yielding=True, pair__released=True, pair__handed_to=B),
+        Action.TAKE_OVER,
+        "handed over",
+    ),
+    "a copy was not finished, whatever the operator says": (
+        to(CONTENDS, half_copied=True, pair__force="database-2"),
+        Action.REFUSE,
+        "not finished",
+    ),
     "the holder is gone": (CONTENDS, Action.TAKE_OVER, "database-1 does not hold"),
     "the holder gave the lease up": (
         to(CONTENDS, pair__released=True),
@@ -550,6 +585,16 @@ FOLLOWING = {
         "cannot apply",
     ),
     "it cannot apply and is in sync": (to(FOLLOWS, cannot_apply=True), Action.LEAVE, ""),
+    "it cannot apply and has said that it leaves": (
+        to(FOLLOWS, cannot_apply=True, pair__leaving=frozenset({B})),
+        Action.NOTHING,
+        "",
+    ),
+    "a copy was not finished": (
+        alone(FOLLOWS, half_copied=True, mysqld=replace(STOPPED, source="")),
+        Action.COPY,
+        "not finished",
+    ),
     "it is to go": (to(FOLLOWS, draining=True), Action.LEAVE, ""),
     "it is to go and is not waited for": (
         alone(FOLLOWS, draining=True, mysqld__acknowledging=False),
@@ -653,6 +698,7 @@ situations = st.builds(
         has_what_we_lack=st.booleans(),
     ),
     alone=st.booleans(),
+    half_copied=st.booleans(),
     cannot_apply=st.booleans(),
     lost=sets,
     candidate=st.just("") | members,
@@ -705,6 +751,7 @@ def who_takes_over_has_every_acknowledged_write(now: Situation, decision: Decisi
         return
     assert now.mysqld is not None
     assert not now.mysqld.empty
+    assert not now.half_copied
     assert now.pair is not None
     assert (
         now.me in now.pair.in_sync

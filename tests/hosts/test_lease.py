@@ -170,12 +170,36 @@ def test_after_time_without_reads_a_contenders_wait_starts_anew(
     assert other.vacant
 
 
-def test_what_was_seen_long_ago_is_no_ground_to_take_it(table: MemoryTable, clock: Clock) -> None:
+def test_what_was_seen_long_ago_is_no_ground_to_begin(table: MemoryTable, clock: Clock) -> None:
     one, other = held(table, "a", clock), lease(table, "b", clock)
     one.release()
     other.refresh()
     clock.advance(TIMES.gap + 0.1)
     assert not other.vacant
+
+
+def test_whoever_began_may_take_long_to_get_ready(table: MemoryTable, clock: Clock) -> None:
+    held(table, "a", clock)
+    other = lease(table, "b", clock)
+    other.refresh()
+    wait(other, clock, 3.0)
+    assert other.vacant
+    clock.advance(10 * TIMES.gap)
+    assert other.acquire()
+    assert other.held
+
+
+def test_whoever_took_long_to_get_ready_does_not_take_it_from_a_holder_that_is_back(
+    table: MemoryTable, clock: Clock
+) -> None:
+    one, other = held(table, "a", clock), lease(table, "b", clock)
+    other.refresh()
+    wait(other, clock, 3.0)
+    assert other.vacant
+    clock.advance(10 * TIMES.gap)
+    one.refresh()
+    assert not other.acquire()
+    assert one.held
 
 
 def test_a_holder_cut_off_from_the_table_holds_until_its_deadline_only(
@@ -398,7 +422,7 @@ class Contenders(RuleBasedStateMachine):
                 machine.release()
             if what in ("look", "turn"):
                 machine.refresh()
-            if what in ("take", "turn") and machine.vacant:
+            if what in ("take", "turn"):
                 machine.acquire()
         except UnreachableError:
             pass

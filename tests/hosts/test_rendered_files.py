@@ -5,14 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from hosts import app_server, database, load_balancer
+from hosts import app_server, database, load_balancer, monitoring
 from hosts.app_server import render as app_server_files
 from hosts.database import render as database_files
 from hosts.database import tunables
 from hosts.database.tunables import Tunables
+from hosts.load_balancer import files
 from hosts.load_balancer import render as load_balancer_files
+from hosts.monitoring import render as monitoring_files
 from lab import image
+from tests import certificates
 from tests.hosts import values
+
+UNITS = "root/etc/systemd/system"
 
 LOAD_BALANCERS = {
     "ordinary": values.load_balancer_options(),
@@ -28,7 +33,13 @@ LOAD_BALANCERS = {
         request_timeout=3600.0,
         client_timeout=3600.0,
         keep_alive_timeout=3600.0,
+        tunnel_timeout=86400.0,
         health_path="/a/rather/long/path-to_health.check?deep=1&x=%20",
+        hosts=["www.example.org", "*.example.org"],
+    ),
+    "without limits": values.load_balancer_options(limits=values.UNLIMITED, hsts=0),
+    "a certificate by ACME": values.load_balancer_options(
+        acme=values.ACME, hosts=[values.ACME.domain]
     ),
 }
 APP_SERVERS = {
@@ -92,30 +103,37 @@ def run(folder: Path, name: str, content: str, target: str, *argv: str) -> str:
     return said
 
 
+def check_load_balancer(folder: Path, options: load_balancer.Options) -> str:
+    """What HAProxy says of both parts of a load balancer's configuration, if it accepts them."""
+    key, certificate = certificates.server("www.example.org")
+    memory = {
+        files.CERTIFICATE: key + certificates.pem(certificate),
+        files.APP_SERVERS: certificates.pem(certificates.authority()[1]),
+        files.CHALLENGE_MAP: "thumbprint abc\n",
+        Path("/etc/haproxy/haproxy.cfg"): load_balancer_files.haproxy_cfg(
+            values.facts("load-balancer"), options
+        ),
+    }
+    binds = {Path("hosts").resolve(): "/opt/site/hosts"}
+    for path, content in memory.items():
+        file = folder / path.name
+        file.write_text(content)
+        binds[file] = str(path)
+    command = ["haproxy", "-c", "-f", load_balancer_files.EDGE, "-f", "/etc/haproxy/haproxy.cfg"]
+    done = image.run(command, binds)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    return said
+
+
 @pytest.mark.parametrize("case", LOAD_BALANCERS)
 def test_haproxy_accepts_the_load_balancers_configuration(case: str, folder: Path) -> None:
-    text = load_balancer_files.haproxy_cfg(values.facts("load-balancer"), LOAD_BALANCERS[case])
-    said = run(
-        folder, "h", text, "/etc/haproxy/site.cfg", "haproxy", "-c", "-f", "/etc/haproxy/site.cfg"
-    )
-    assert not complaints(said)
+    assert not complaints(check_load_balancer(folder, LOAD_BALANCERS[case]))
 
 
 def test_haproxy_refuses_a_configuration_that_is_wrong(folder: Path) -> None:
-    text = load_balancer_files.haproxy_cfg(
-        values.facts("load-balancer"), values.load_balancer_options(health_path="/two words")
-    )
     with pytest.raises(AssertionError, match="words"):
-        run(
-            folder,
-            "h",
-            text,
-            "/etc/haproxy/site.cfg",
-            "haproxy",
-            "-c",
-            "-f",
-            "/etc/haproxy/site.cfg",
-        )
+        check_load_balancer(folder, values.load_balancer_options(health_path="/two words"))
 
 
 @pytest.mark.parametrize("long", [False, True])
@@ -211,17 +229,43 @@ def test_systemd_accepts_the_applications_unit(case: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("unit", "file"),
     [
-        ("site-agent.service", "hosts/base/site-agent.service"),
-        ("haproxy.service.d/site.conf", "hosts/load_balancer/haproxy.service.conf"),
-        ("mysql.service.d/site.conf", "hosts/database/mysql.service.conf"),
+        ("site-agent.service", f"hosts/base/{UNITS}/site-agent.service"),
+        ("nftables.service.d/site.conf", f"hosts/base/{UNITS}/nftables.service.d/site.conf"),
+        ("haproxy.service.d/site.conf", f"hosts/app_server/{UNITS}/haproxy.service.d/site.conf"),
+        ("mysql.service.d/site.conf", f"hosts/database/{UNITS}/mysql.service.d/site.conf"),
+        ("site-backup.service", f"hosts/database/{UNITS}/site-backup.service"),
+        ("site-logs.service", f"hosts/base/{UNITS}/site-logs.service"),
+        *(
+            (
+                f"prometheus-{name}.service.d/site.conf",
+                f"hosts/{role}/{UNITS}/prometheus-{name}.service.d/site.conf",
+            )
+            for role, name in (
+                ("base", "node-exporter"),
+                ("database", "mysqld-exporter"),
+                ("monitoring", "alertmanager"),
+            )
+        ),
     ],
 )
 def test_systemd_accepts_the_other_units(unit: str, file: str, folder: Path) -> None:
     verify(folder, unit, Path(file).read_text())
 
 
+def test_systemd_accepts_what_is_added_to_haproxys_unit(folder: Path) -> None:
+    unit = load_balancer_files.unit(values.load_balancer_options(request_timeout=0.5))
+    assert "\nTimeoutStopSec=6\n" in unit
+    verify(folder, "haproxy.service.d/site.conf", unit)
+
+
+def test_systemd_accepts_what_is_added_to_prometheus_unit(folder: Path) -> None:
+    unit = monitoring_files.unit(values.monitoring_options(retention=3650))
+    assert " --storage.tsdb.retention.time=3650d " in unit
+    verify(folder, "prometheus.service.d/site.conf", unit)
+
+
 def test_systemd_accepts_the_guards_units() -> None:
-    units = {Path("hosts/database") / name: name for name in database_files.GUARD}
+    units = {Path(f"hosts/database/{UNITS}/{name}"): name for name in database_files.GUARD}
     binds = {path: f"/etc/systemd/system/{name}" for path, name in units.items()}
     done = image.run(["systemd-analyze", "verify", "--man=no", *units.values()], binds)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
@@ -250,6 +294,11 @@ def every_user_data() -> dict[str, str]:
         for case, options in DATABASES.items():
             machine = values.facts("database", long=long)
             found[f"{kind}database, {case}"] = database.user_data(machine, options)
+        for webhook in (False, True):
+            machine = values.facts("monitoring", long=long)
+            options = values.monitoring_options(webhook=webhook)
+            name = f"{kind}monitoring machine, {'to a URL' if webhook else 'ordinary'}"
+            found[name] = monitoring.user_data(machine, options)
     return found
 
 

@@ -212,6 +212,7 @@ class Turn:
         self.asked_at: list[str] = []
         self.ssm = Ssm({"/p/database/application-password": "old-a"})
         self.ssm.values = {**self.ssm.values, "/p/database/replication-password": "old-r"}
+        self.leads = leads
         monkeypatch.setattr(rotation, "local", self._local)
         monkeypatch.setattr(rotation, "accepted_at", self._accepted_at)
         ssm: Any = self.ssm
@@ -221,7 +222,7 @@ class Turn:
             passwords={"application": "old-a", "replication": "old-r"},
             file=folder / "passwords.json",
             between_turns=self._between_turns(),
-            leads=lambda: leads,
+            leads=lambda: self.leads,
             primary=lambda: "10.0.0.7",
             names=["database-1"],
             addresses=["127.0.0.1"],
@@ -266,6 +267,24 @@ def test_the_primary_changes_the_password_and_uses_it(
     assert json.loads((tmp_path / "passwords.json").read_text()) == turn.rotation.passwords
     turn.rotation.turn_passwords()
     assert turn.statements == ["ALTER USER %s@%s"]
+
+
+def test_whoever_leads_sees_to_it_that_mysqld_takes_the_passwords(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restore brought former ones back; later a failover lost a new one."""
+    turn = Turn(tmp_path, monkeypatch, leads=True)
+    for _ in range(2):
+        turn.accepted = {"old-r"}
+        turn.rotation.turn_passwords()
+        assert turn.accepted == {"old-a", "old-r"}
+        asked = len(turn.asked_at)
+        turn.rotation.turn_passwords()
+        assert len(turn.asked_at) == asked, "once, as long as it leads"
+        turn.leads = False
+        turn.rotation.turn_passwords()
+        turn.leads = True
+    assert turn.statements == ["ALTER USER %s@%s"] * 2
 
 
 def test_a_parameter_that_cannot_be_read_changes_nothing_and_is_said(

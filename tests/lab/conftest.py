@@ -5,6 +5,7 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,12 +31,12 @@ def lab(*arguments: str) -> subprocess.CompletedProcess[str]:
 def site_up(settings: Path) -> Generator[Site]:
     """Up, and down again afterwards unless it was up before."""
     was_up = service.running() is not None
-    up = lab("up")
-    if up.returncode:
-        msg = f"make up failed:\n{up.stdout}\n{up.stderr}"
-        raise RuntimeError(msg)
-    environment = Stack(LAB).environment()
     try:
+        up = lab("up")
+        if up.returncode:
+            msg = f"make up failed:\n{up.stdout}\n{up.stderr}"
+            raise RuntimeError(msg)
+        environment = Stack(LAB).environment()
         yield Site(environment, environment["AWS_ENDPOINT_URL"], settings)
     finally:
         if not was_up:
@@ -58,7 +59,13 @@ def site(running_site: Site, request: pytest.FixtureRequest) -> Iterator[Site]:
     failed_before = request.session.testsfailed
     yield running_site
     if request.session.testsfailed > failed_before:
-        keep_journals(running_site, JOURNALS / request.node.name)
+        keep_journals(running_site, JOURNALS / name_of(request))
+
+
+def name_of(request: pytest.FixtureRequest) -> str:
+    """The test's."""
+    asked: Any = request  # whose `node` has no type
+    return asked.node.name
 
 
 def keep_journals(site: Site, folder: Path) -> None:

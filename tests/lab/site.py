@@ -15,6 +15,7 @@ import boto3
 import yaml
 
 from lab import faults
+from lab.stack import LAB, Stack
 from tests.lab import traffic
 
 PROJECT = Path(__file__).parents[2]
@@ -68,7 +69,13 @@ class Site:
 
     @cached_property
     def url(self) -> str:
-        return self._pulumi("stack", "output", "url", "--stack", "lab").stdout.strip()
+        return self.output("url")
+
+    def output(self, name: str) -> Any:
+        """What the stack exports under a name."""
+        run = self._pulumi("stack", "output", name, "--json", "--stack", "lab")
+        assert run.returncode == 0, run.stderr
+        return json.loads(run.stdout)
 
     def machines(self, role: str | None = None) -> list[Machine]:
         """Those that run, by name."""
@@ -104,8 +111,26 @@ class Site:
         lines = self.run(database, "mysql", "-N", "-B", "-e", query).splitlines()
         return [line.split("\t") for line in lines]
 
-    def up(self, settings: dict[str, Any] | None = None) -> Outcome:
-        """`pulumi up` with settings that differ from the lab's, by dotted key."""
+    def up(self, settings: dict[str, Any] | None = None, *, refresh: bool = False) -> Outcome:
+        """`pulumi up` with settings that differ from the lab's, by dotted key.
+
+        With `refresh`, AWS is asked first what is there.
+        """
+        more = ["--refresh"] if refresh else []
+        run = self._engine("up", "--yes", "--skip-preview", "--json", *more, settings=settings)
+        outcome = _outcome(run)
+        # With other addresses there is another certificate to trust.
+        Stack(LAB).authority()
+        return outcome
+
+    def preview(self, settings: dict[str, Any] | None = None) -> Outcome:
+        """`pulumi preview` with such settings; it makes nothing."""
+        run = self._engine("preview", settings=settings)
+        return Outcome(run.returncode, run.stdout + run.stderr)
+
+    def _engine(
+        self, *command: str, settings: dict[str, Any] | None
+    ) -> subprocess.CompletedProcess[str]:
         config = yaml.safe_load((PROJECT / "Pulumi.lab.yaml").read_text())
         for key, value in (settings or {}).items():
             first, _, rest = key.partition(".")
@@ -114,11 +139,7 @@ class Site:
             else:
                 config["config"][f"site:{first}"] = value
         self._config.write_text(yaml.safe_dump(config))
-        run = self._pulumi(
-            "up", "--yes", "--skip-preview", "--json", "--stack", "lab",
-            "--config-file", str(self._config),
-        )  # fmt: skip
-        return _outcome(run)
+        return self._pulumi(*command, "--stack", "lab", "--config-file", str(self._config))
 
     def in_turn(self) -> set[str]:
         """The application servers that answer now, seen over a few rounds."""

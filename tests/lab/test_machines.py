@@ -4,6 +4,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,27 @@ def booted() -> None:
             return False
 
     eventually("the machine is up", up, 20)
+
+
+def test_a_group_that_is_removed_while_its_end_is_waited_for_is_at_its_end() -> None:
+    """As systemd-nspawn removes its own: between the last word of it and the look at it."""
+    group = cgroups.create(MACHINE)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        (group / "cgroup.procs").write_text(str(process.pid))
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(cgroups.wait_empty, MACHINE, 20)
+            process.kill()
+            process.wait()
+            eventually("the kernel lets it go", lambda: removed(group), 10)
+            assert waiting.result()
+
+
+def removed(group: Path) -> bool:
+    try:
+        group.rmdir()
+    except OSError:  # busy: the process is not all gone yet
+        return False
+    return True
 
 
 def test_a_machine_runs_and_is_gone_without_a_trace(machine: Machine) -> None:

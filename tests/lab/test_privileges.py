@@ -33,6 +33,8 @@ def attempt(site: Site, name: str, service: str, operation: str, arguments: dict
 
 TABLE = {"TableName": "TABLE"}
 PARAMETERS = "/site/lab/database"
+APP_SERVERS = "/site/lab/app-server"
+EDGE = "/site/lab/edge/certificate"
 Call = tuple[str, str, dict[str, Any]]
 
 
@@ -64,7 +66,22 @@ FORBIDDEN: list[tuple[str, Call]] = [
         "load-balancer-1",
         ("ssm", "get_parameter", {"Name": f"{PARAMETERS}/application-password"}),
     ),
+    # Nobody but the application servers signs their certificates, nobody but the load balancers has
+    # the key of the one that clients see, and without ACME nobody writes it.
+    ("load-balancer-1", ("ssm", "get_parameter", {"Name": f"{APP_SERVERS}/certificate-authority"})),
+    ("database-1", ("ssm", "get_parameter", {"Name": f"{APP_SERVERS}/certificate-authority"})),
+    ("app-server-1", ("ssm", "get_parameter", {"Name": EDGE})),
+    (
+        "load-balancer-1",
+        ("ssm", "put_parameter", {"Name": EDGE, "Value": "x", "Type": "SecureString"}),
+    ),
     ("database-1", ("ssm", "delete_parameter", {"Name": f"{PARAMETERS}/monitor-password"})),
+    # Whom a machine lets in is its own business, and not for it to say.
+    ("app-server-1", ("ssm", "get_parameters_by_path", {"Path": "/site/lab/machines/database"})),
+    (
+        "app-server-1",
+        ("ssm", "put_parameter", {"Name": "/site/lab/machines/app-server/arrows/x", "Value": "x"}),
+    ),
     ("app-server-1", ("s3", "list_buckets", {})),
     ("load-balancer-1", ("ec2", "describe_instances", {})),
     (
@@ -72,6 +89,10 @@ FORBIDDEN: list[tuple[str, Call]] = [
         ("ec2", "terminate_instances", {"InstanceIds": ["i-0123456789abcdef0"]}),
     ),
     ("load-balancer-1", ("iam", "list_roles", {})),
+    # Of addresses: to claim them, never to let go of one or to have more.
+    ("load-balancer-1", ("ec2", "disassociate_address", {"PublicIp": "127.0.0.1"})),
+    ("load-balancer-1", ("ec2", "allocate_address", {"Domain": "vpc"})),
+    ("app-server-1", ("ec2", "describe_addresses", {})),
 ]
 
 

@@ -10,15 +10,29 @@ from tests.lab.site import Machine, Site
 INTERNET = "internet"
 ARROWS = {
     (INTERNET, "load-balancer", 80),
+    (INTERNET, "load-balancer", 443),
     # Anyone may be a client: also the site's own machines, which may speak HTTP to the outside
-    # for the distribution's packages.
+    # for the distribution's packages, and HTTPS for AWS's API.
     ("app-server", "load-balancer", 80),
+    ("app-server", "load-balancer", 443),
     ("database", "load-balancer", 80),
-    ("load-balancer", "app-server", 8000),
+    ("database", "load-balancer", 443),
+    ("monitoring", "load-balancer", 80),
+    ("monitoring", "load-balancer", 443),
+    ("load-balancer", "load-balancer", 80),
+    ("load-balancer", "load-balancer", 443),
+    ("load-balancer", "app-server", 8443),
     ("app-server", "database", 3306),
     ("app-server", "database", 8008),
     ("database", "database", 3306),
     ("database", "database", 8009),
+    # Who is asked how it is.
+    ("monitoring", "load-balancer", 9100),
+    ("monitoring", "load-balancer", 8404),
+    ("monitoring", "app-server", 9100),
+    ("monitoring", "app-server", 8405),
+    ("monitoring", "database", 9100),
+    ("monitoring", "database", 9104),
 }
 
 TRY = """

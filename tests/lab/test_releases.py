@@ -1,7 +1,10 @@
-"""A release that cannot start is reported with its own error, and hurts nobody."""
+"""A release that cannot serve is reported with its own error, and hurts nobody."""
+
+import pytest
 
 from tests.lab import traffic
 from tests.lab.site import Site, eventually
+from tests.lab.test_failures import assert_no_page_lost_and_no_entry_twice, mixed
 
 
 def test_a_release_that_fails_to_start_fails_up_with_its_traceback(as_before: Site) -> None:
@@ -18,6 +21,29 @@ def test_a_release_that_fails_to_start_fails_up_with_its_traceback(as_before: Si
     eventually("both servers answer", lambda: len(site.in_turn()) == 2, 30)
 
 
+@pytest.mark.thorough
+def test_a_release_whose_health_check_fails_gets_no_request_and_up_says_why(
+    as_before: Site,
+) -> None:
+    """Until `readyWithin` has passed it might get well. The setting of before is the way back."""
+    site = as_before
+    with traffic.load(site.url, mixed, clients=8) as load:
+        sick = site.up({"appServers.folder": "tests/lab/sites/sick"})
+        before = len(load.answers)
+        eventually("answers afterwards", lambda: len(load.answers) > before + 100, 30)
+        mended = site.up()
+        before = len(load.answers)
+        eventually("answers with the old one", lambda: len(load.answers) > before + 100, 30)
+    assert sick.status != 0
+    assert "GET /healthz answers 503" in sick.text, sick.text
+    assert "the guest book has lost its pen" in sick.text, sick.text
+    assert mended.status == 0, mended.text
+    assert [answer for answer in load.answers if answer.body == b"sick\n"] == []
+    assert not load.failed(), load.report()
+    assert_no_page_lost_and_no_entry_twice(site, load)
+
+
+@pytest.mark.thorough
 def test_somebody_elses_django_application_deploys_by_settings_alone(as_before: Site) -> None:
     site = as_before
     outcome = site.up(

@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import socket
+import ssl
 import threading
 import time
 import uuid
@@ -9,9 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
+
+from lab import paths
+from lab.stack import LAB
 
 TIMEOUT = 90.0
 """Seconds that a client waits for an answer before it gives up on a request."""
@@ -66,13 +72,23 @@ def entry() -> Request:
 
 
 class Client:
-    """One HTTP client: a connection kept alive, or a new one for each request."""
+    """One HTTPS client: a connection kept alive, or a new one for each request.
 
-    def __init__(self, url: str, *, keep_alive: bool) -> None:
+    It trusts what `make up` wrote to be trusted, or another `authority`, and nobody else. What its
+    URL names it looks for `at` an address, if there is no DNS that would say.
+    """
+
+    def __init__(
+        self, url: str, *, keep_alive: bool, authority: Path | None = None, at: str = ""
+    ) -> None:
         parts = urlsplit(url)
-        self._address = (parts.hostname or "", parts.port or 80)
+        self._name, self._port = parts.hostname or "", parts.port or 443
+        self._at = at or self._name
+        self._trust = ssl.create_default_context(cafile=authority or paths.authority(LAB))
         self._keep_alive = keep_alive
         self._connection: http.client.HTTPConnection | None = None
+        self.connections = 0
+        """How many it has made."""
 
     def __enter__(self) -> Self:
         return self
@@ -105,11 +121,24 @@ class Client:
 
     def _once(self, request: Request) -> tuple[bytes, dict[str, str], int]:
         if self._connection is None:
-            self._connection = http.client.HTTPConnection(*self._address, timeout=TIMEOUT)
+            self._connection = http.client.HTTPSConnection(
+                self._name, self._port, timeout=TIMEOUT, context=self._trust
+            )
+            self._connection.sock = self._connected()
+            self.connections += 1
         self._connection.request(request.method, request.path, request.body, request.headers)
         response = self._connection.getresponse()
         body = response.read()
         return body, {k.lower(): v for k, v in response.getheaders()}, response.status
+
+    def _connected(self) -> ssl.SSLSocket:
+        plain = socket.create_connection((self._at, self._port), TIMEOUT)
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return self._trust.wrap_socket(plain, server_hostname=self._name)
+        except OSError:
+            plain.close()
+            raise
 
 
 def _closed_by_peer(connection: http.client.HTTPConnection | None) -> bool:
@@ -119,7 +148,7 @@ def _closed_by_peer(connection: http.client.HTTPConnection | None) -> bool:
     connection.sock.setblocking(False)
     try:
         return connection.sock.recv(1) == b""
-    except BlockingIOError:
+    except ssl.SSLWantReadError:  # at most the server's tickets were there
         return False
     except OSError:
         return True
@@ -127,8 +156,10 @@ def _closed_by_peer(connection: http.client.HTTPConnection | None) -> bool:
         connection.sock.settimeout(TIMEOUT)
 
 
-def send(url: str, request: Request | None = None) -> Answer:
-    with Client(url, keep_alive=False) as client:
+def send(
+    url: str, request: Request | None = None, *, authority: Path | None = None, at: str = ""
+) -> Answer:
+    with Client(url, keep_alive=False, authority=authority, at=at) as client:
         return client.send(request or page())
 
 
@@ -164,6 +195,8 @@ def load(
     clients: int = 8,
     keep_alive: Callable[[int], bool] = lambda client: client % 2 == 0,
     pause: float = 0.01,
+    authority: Path | None = None,
+    at: str = "",
 ) -> Generator[Load]:
     """A steady load for as long as the block lasts.
 
@@ -175,7 +208,8 @@ def load(
 
     def work(number: int) -> None:
         count = 0
-        with Client(url, keep_alive=keep_alive(number)) as client:
+        kept = keep_alive(number)
+        with Client(url, keep_alive=kept, authority=authority, at=at) as client:
             while not stop.is_set():
                 seen.answers.append(client.send(requests(count)))
                 count += 1

@@ -72,11 +72,11 @@ class World:
             BillingMode="PAY_PER_REQUEST",
         )
         self.board = Board(dynamodb, TABLE, "database")
-        s3 = store.client(REGION)
-        s3.create_bucket(
+        self.s3 = store.client(REGION)
+        self.s3.create_bucket(
             Bucket="backups", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
         )
-        self.store = Store(s3, "backups")
+        self.store = Store(self.s3, "backups")
         self.orders: list[str] = []
         self._machine: threading.Thread | None = None
 
@@ -84,6 +84,13 @@ class World:
         for one in content:
             name = "manifest" if isinstance(one, Full) else "head"
             self.store.write(f"{one.folder}/{name}.json", one.to_json())
+            with_it = (
+                ("data.sql.gz", "accounts.sql.gz")
+                if isinstance(one, Full)
+                else (f"0-{one.end}.gz",)
+            )
+            for part in with_it:
+                self.s3.put_object(Bucket=self.store.bucket, Key=f"{one.folder}/{part}")
             if isinstance(one, Full) and one.verified:
                 self.store.write(f"{one.folder}/verified.json", one.verified.to_json())
 
@@ -185,8 +192,9 @@ def test_what_a_machine_could_not_do_is_its_own_sentence(world: World, capsys: S
     world.machine(outcome="failed", result="mysqldump failed: the server has gone away")
     assert backup.main(["now", "--json", *TOLD]) == 1
     said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.splitlines()[-1] == ("database-2: mysqldump failed: the server has gone away")
+    why = "database-2: mysqldump failed: the server has gone away"
+    assert json.loads(said.out) == {"error": why}
+    assert said.err.splitlines()[-1] == why
 
 
 def test_an_order_that_nobody_takes_ends_with_where_to_look(
@@ -242,6 +250,20 @@ def test_the_final_backup_says_where_it_is(
     assert "the final backup is s3://backups/database/full/at-2000/" in capsys.readouterr().out
 
 
+def test_a_final_backup_that_there_is_no_room_to_verify_is_enough(
+    world: World, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.machine(
+        outcome="good",
+        result="at-2000 there is no room",
+        before=lambda: world.has(full(2000, 60, good=None)),
+    )
+    assert final(monkeypatch, "yes") == 0
+    said = capsys.readouterr().out
+    assert "at-2000 is there, and not verified: there is no room" in said
+    assert "the final backup is s3://backups/database/full/at-2000/" in said
+
+
 def test_no_final_backup_is_no_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert final(monkeypatch, "no") == 0
     assert not world.board.read().order
@@ -266,7 +288,7 @@ def test_what_is_not_understood_is_said(arguments: list[str]) -> None:
 
 def test_a_table_without_a_bucket_is_not_enough(world: World, capsys: Said) -> None:
     assert world.orders == []
-    assert backup.main(["list", "--table", TABLE, "--region", REGION]) == 1
+    assert backup.main(["list", "--table", TABLE, "--region", REGION]) == 2
     assert "--table and --region need --bucket, too" in capsys.readouterr().err
 
 

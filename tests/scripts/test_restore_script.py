@@ -10,6 +10,7 @@ from moto import mock_aws
 
 from hosts.base.coordination import Coordination
 from hosts.database.backup import catalog, store
+from hosts.database.backup import plan as planning
 from hosts.database.backup.store import Store
 from scripts import backup, deployed, restore
 from scripts.restore import change
@@ -90,6 +91,18 @@ def test_a_plan_changes_nothing(world: World, pulumi: Pulumi, capsys: Said) -> N
     assert (pulumi.told, pulumi.ups, world.board.read().order) == ([], 0, "")
 
 
+@pytest.mark.usefixtures("world", "pulumi")
+def test_a_plan_for_programs(capsys: Said) -> None:
+    assert restore.main(["--to", AT, "--plan", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["restored"], said["to"], said["full"]) == (
+        False,
+        "1970-01-01T01:00:00Z",
+        "at-1000",
+    )
+    assert len(said["logs"]) == 1
+
+
 def test_the_stack_is_told_and_brought_up(world: World, pulumi: Pulumi, capsys: Said) -> None:
     assert restore.main(["--to", AT, "--yes", "--no-backup"]) == 0
     name, *others = pulumi.told
@@ -98,6 +111,7 @@ def test_the_stack_is_told_and_brought_up(world: World, pulumi: Pulumi, capsys: 
         "site:database.restore.to=1970-01-01T01:00:00Z",
         "site:database.restore.bucket=backups",
         "site:database.restore.line=database",
+        "site:database.restore.full=",
         "site:database.restore.kept[0]=first",
     ]
     assert pulumi.ups == 1
@@ -105,11 +119,43 @@ def test_the_stack_is_told_and_brought_up(world: World, pulumi: Pulumi, capsys: 
     assert world.board.read().order == ""
 
 
+def test_a_backup_that_was_not_verified_is_taken_if_it_is_named(
+    world: World, pulumi: Pulumi, capsys: Said
+) -> None:
+    world.has(full(1100, 50, good=None), full(1200, 50, good=False))
+    asked = ["--to", AT, "--yes", "--no-backup", "--full"]
+    assert restore.main([*asked, "at-1200"]) == 1
+    assert "at-1200 cannot be restored: " in capsys.readouterr().err
+    assert restore.main([*asked, "at-1300"]) == 1
+    assert "'at-1300' is no full backup before" in capsys.readouterr().err
+    assert pulumi.told == []
+    assert restore.main([*asked, "at-1100"]) == 0
+    assert "2 tables, not verified: it is compared when it is loaded" in capsys.readouterr().out
+    assert "site:database.restore.full=at-1100" in pulumi.told
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("full/at-1000/accounts.sql.gz", "accounts.sql.gz is not there any more"),
+        ("logs/{log}/0-100.gz", "has a hole: its piece from byte 0 on is not in"),
+    ],
+)
+def test_what_is_not_in_the_bucket_any_more_is_said_before_anything_is_stopped(
+    world: World, pulumi: Pulumi, capsys: Said, key: str, said: str
+) -> None:
+    folder = log(1, 0, 100, (10, 50_000)).folder.removeprefix("database/logs/")
+    world.s3.delete_object(Bucket="backups", Key=f"database/{key.format(log=folder)}")
+    assert restore.main(["--to", AT, "--yes", "--no-backup"]) == 1
+    assert said in capsys.readouterr().err
+    assert (pulumi.told, pulumi.ups) == ([], 0)
+
+
 def test_the_volumes_of_every_former_restore_are_kept(world: World) -> None:
-    way = catalog.plan(
-        catalog.target(AT), catalog.fulls(world.store, "database"), [log(1, 0, 99, (10, 50_000))]
+    way = planning.plan(
+        planning.target(AT), catalog.fulls(world.store, "database"), [log(1, 0, 99, (10, 50_000))]
     )
-    told = change(way, "b", {"id": "r1", "to": "x", "kept": ["first"]}, 0.0)
+    told = change(way, "", "b", {"id": "r1", "to": "x", "kept": ["first"]}, 0.0)
     assert (told.id, told.kept) == ("19700101t000000", ("r1", "first"))
 
 

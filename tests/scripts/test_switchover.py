@@ -11,7 +11,7 @@ from moto import mock_aws
 from hosts.base.coordination import Coordination
 from hosts.base.lease import UnreachableError
 from hosts.base.lease_table import DynamoTable
-from hosts.database.decide import STARTED_ANEW
+from hosts.database.decide import NOT_COPIED, STARTED_ANEW
 from scripts import deployed, switchover
 from scripts.switchover import Operator, RefusedError
 
@@ -291,12 +291,28 @@ def test_force_is_refused_while_anyone_could_take_over_by_itself(world: World) -
         lambda: world.operator.force("database-2")
     )
     assert "no database machine x" in refusal(lambda: world.operator.force("x"))
-    world.report(3, "failed", "mysqld does not start")
-    assert "it could not lead" in refusal(lambda: world.operator.force("database-3"))
+    world.report(3, "failed", "mysqld does not start\n...")
+    assert "database-3 could not lead; of it is known: failed: mysqld" in refusal(
+        lambda: world.operator.force("database-3")
+    )
     world.report(2, "booting")
     said = refusal(lambda: world.operator.force("database-3"))
     assert "database-2 is in sync and reports" in said
     assert "force" not in world.record
+
+
+def test_one_that_was_well_before_is_forced_although_it_is_failed_now(world: World) -> None:
+    both_lost(world)
+    world.report(3, "failed", "not in sync: only database-1, database-2 has every ...")
+    assert world.operator.force("database-3").changed
+
+
+def test_one_whose_data_was_not_copied_whole_is_not_forced(world: World) -> None:
+    both_lost(world)
+    world.report(3, "failed", NOT_COPIED)
+    assert "was not finished here" in refusal(lambda: world.operator.force("database-3"))
+    world.report(3, "ready", "replica", ago=600)
+    assert "not heard of for 600 s" in refusal(lambda: world.operator.force("database-3"))
 
 
 def test_one_in_sync_that_lost_power_is_forced_when_the_primary_is_gone_for_good(

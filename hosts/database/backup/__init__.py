@@ -5,8 +5,6 @@ nothing that happens to it can disturb the agent. Of the machines one does the w
 replica of the lowest ordinal, else the primary. `layout` says what is where in the bucket.
 """
 
-from pathlib import Path
-
 from hosts.base import services
 
 UNIT = "site-backup.service"
@@ -14,4 +12,4 @@ UNIT = "site-backup.service"
 
 def install() -> None:
     """Starts the process, now and at each start of the machine. Raises `ServiceError`."""
-    services.systemctl("enable", "--now", "--no-block", str(Path(__file__).with_name(UNIT)))
+    services.systemctl("enable", "--now", "--no-block", UNIT)

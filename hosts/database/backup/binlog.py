@@ -119,12 +119,14 @@ def previous(session: Session, name: str) -> Gtids:
     raise LogError(f"{name} does not say what was executed before it")
 
 
-def replay(path: Path, stop: int, client: list[str]) -> None:
+def replay(path: Path, stop: int, client: list[str], lost: Gtids) -> None:
     """Executes what is in a file before a position; what was executed already is passed over.
 
-    `client` is a command that executes statements. Raises `LogError`.
+    So is what is `lost`. `client` is a command that executes statements. Raises `LogError`.
     """
-    reading = Program(["mysqlbinlog", "--no-defaults", f"--stop-position={stop}", str(path)])
+    command = ["mysqlbinlog", "--no-defaults", f"--stop-position={stop}"]
+    command += [f"--exclude-gtids={lost}"] if lost else []
+    reading = Program([*command, str(path)])
     assert reading.process.stdout  # noqa: S101 it was asked for
     executing = Program(client, stdin=reading.process.stdout, stdout=subprocess.DEVNULL)
     reading.process.stdout.close()

@@ -6,22 +6,27 @@
     <line>/full/<id>/verified.json     what came of restoring it
     <line>/logs/<server>/<begun>-<name>/<from>-<to>.gz   a piece of a binary log, by its bytes
     <line>/logs/<server>/<begun>-<name>/head.json        how far that log was shipped
+    <line>/forks/<id>.json             transactions that are in logs, and that a failover lost
 
 A line is the database's history since it was made, or restored: transactions of one that was
 restored to last Tuesday must not mix with those that the former one made on Wednesday. It is named
 like the lease of its machines: ``database``, ``database-<id of the restore>``.
 """
 
+import logging
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from hosts.database.backup.gtids import Gtids
-from hosts.database.backup.store import MissingError, Store
+from hosts.database.backup.store import ForeignError, MissingError, Store
+
+logger = logging.getLogger("backup")
 
 FORMAT = 1
+_Content = TypeVar("_Content")
 _PIECE = re.compile(r"(\d+)-(\d+)\.gz")
 
 
@@ -104,7 +109,7 @@ class Full:
         }
 
     @classmethod
-    def from_json(cls, content: dict[str, Any], verified: "Verdict | None") -> "Full":
+    def from_json(cls, content: dict[str, Any], verified: "Verdict | None" = None) -> "Full":
         """Of a manifest."""
         plain = ("line", "id", "machine", "server", "version", "sha256", "size", "raw_size")
         return cls(
@@ -137,6 +142,11 @@ class Verdict:
             "time": moment(self.time),
             "machine": self.machine,
         }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Verdict":
+        """As it was kept."""
+        return cls(content["good"], content["detail"], seconds(content["time"]), content["machine"])
 
 
 @dataclass(frozen=True)
@@ -199,6 +209,50 @@ class Log:
 
 
 @dataclass(frozen=True)
+class Fork:
+    """A failover that lost what was in the bucket already: from it on, that was never there."""
+
+    line: str
+    id: str
+    lost: Gtids
+    time: float
+    """Seconds since the epoch: when the last of them was committed."""
+    found: float
+    """When it was seen."""
+    machine: str
+    """The primary that has them not."""
+
+    @property
+    def key(self) -> str:
+        """Where it is noted."""
+        return f"{self.line}/forks/{self.id}.json"
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept."""
+        return {
+            "format": FORMAT,
+            "line": self.line,
+            "id": self.id,
+            "lost": str(self.lost),
+            "time": moment(self.time),
+            "found": moment(self.found),
+            "machine": self.machine,
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Fork":
+        """As it was kept."""
+        return cls(
+            line=content["line"],
+            id=content["id"],
+            lost=Gtids.parse(content["lost"]),
+            time=seconds(content["time"]),
+            found=seconds(content["found"]),
+            machine=content["machine"],
+        )
+
+
+@dataclass(frozen=True)
 class Piece:
     """Some bytes of a log."""
 
@@ -220,18 +274,34 @@ def fulls(store: Store, line: str) -> list[Full]:
             found.append(full(store, line, name))
         except MissingError:
             continue  # begun and not finished, or expired in between
+        except ForeignError as error:
+            # Whoever writes over one backup must not take the others along.
+            logger.warning("left out: %s", error)
     return sorted(found, key=lambda one: one.time)
 
 
 def full(store: Store, line: str, name: str) -> Full:
-    """A full backup. Raises `MissingError`."""
-    manifest = store.read(f"{line}/full/{name}/manifest.json")
+    """A full backup. Raises `MissingError` and `ForeignError`."""
+    folder = f"{line}/full/{name}"
+    found = _read(store, f"{folder}/manifest.json", Full.from_json)
     try:
-        kept = store.read(f"{line}/full/{name}/verified.json")
+        return replace(found, verified=_read(store, f"{folder}/verified.json", Verdict.from_json))
     except MissingError:
-        return Full.from_json(manifest, None)
-    verdict = Verdict(kept["good"], kept["detail"], seconds(kept["time"]), kept["machine"])
-    return Full.from_json(manifest, verdict)
+        return found
+    except ForeignError as error:
+        logger.warning("not taken for verified: %s", error)
+        return found
+
+
+def _read(store: Store, key: str, parse: Callable[[dict[str, Any]], _Content]) -> _Content:
+    content = store.read(key)
+    try:
+        return parse(content)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ForeignError(
+            f"s3://{store.bucket}/{key} is not what a machine of this program writes"
+            f" ({type(error).__name__}: {error}); an earlier version of the object may be"
+        ) from error
 
 
 def logs(store: Store, line: str, server: str = "") -> list[Log]:
@@ -240,10 +310,36 @@ def logs(store: Store, line: str, server: str = "") -> list[Log]:
     for one in [server] if server else store.folders(f"{line}/logs/"):
         for name in store.folders(f"{line}/logs/{one}/"):
             try:
-                found.append(Log.from_json(store.read(f"{line}/logs/{one}/{name}/head.json")))
+                found.append(_read(store, f"{line}/logs/{one}/{name}/head.json", Log.from_json))
             except MissingError:
                 continue
+            except ForeignError as error:
+                logger.warning("left out: %s", error)
     return sorted(found, key=lambda log: (log.begun, log.server, log.name))
+
+
+def heads(store: Store, line: str) -> list[Log]:
+    """Of each server of a line the log that it began last."""
+    found: list[Log] = []
+    for server in store.folders(f"{line}/logs/"):
+        names = sorted(store.folders(f"{line}/logs/{server}/"), key=_begun)
+        for name in names[-1:]:
+            try:
+                found.append(_read(store, f"{line}/logs/{server}/{name}/head.json", Log.from_json))
+            except (MissingError, ForeignError) as error:
+                logger.warning("left out: %s", error)
+    return found
+
+
+def _begun(name: str) -> int:
+    seconds = name.partition("-")[0]
+    return int(seconds) if seconds.isdecimal() else 0
+
+
+def forks(store: Store, line: str) -> list[Fork]:
+    """The forks of a line, the first one first. Raises `ForeignError`: without one all is wrong."""
+    found = [_read(store, one.key, Fork.from_json) for one in store.list(f"{line}/forks/")]
+    return sorted(found, key=lambda fork: fork.time)
 
 
 def pieces(store: Store, log: Log) -> list[Piece]:
@@ -267,146 +363,3 @@ def pieces(store: Store, log: Log) -> list[Piece]:
         chosen.append(by_start[at])
         at = by_start[at].end
     return chosen
-
-
-def chain(start: Gtids, known: Iterable[Log]) -> tuple[Gtids, list[Log]]:
-    """How far logs lead on from a set of transactions, and which of them, in their order.
-
-    A log leads on only if all that its server had executed before it is there already: else
-    transactions would be missing in the middle.
-    """
-    covered, used = start, list[Log]()
-    left = list(known)
-    while following := [log for log in left if log.previous <= covered]:
-        for log in following:
-            left.remove(log)
-            if not log.executed <= covered:
-                used.append(log)
-                covered = covered + log.executed
-    return covered, used
-
-
-@dataclass(frozen=True)
-class Target:
-    """A point to get back to: just before a time, or just after a set of transactions."""
-
-    time: float | None = None
-    """Seconds since the epoch. What was committed before is there, what was later is not."""
-    gtids: Gtids | None = None
-
-    def __str__(self) -> str:
-        """For people."""
-        return moment(self.time) if self.time is not None else str(self.gtids)
-
-
-def target(text: str) -> Target:
-    """Of what an operator gives: a time in ISO 8601, or transactions. Raises `ValueError`."""
-    try:
-        return Target(time=seconds(text))
-    except ValueError:
-        pass
-    try:
-        gtids = Gtids.parse(text)
-    except ValueError:
-        gtids = Gtids()
-    if not gtids:
-        raise ValueError(
-            f"{text!r} is neither a time such as 2026-11-22T21:30:00Z nor a set of transactions"
-            " such as 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5"
-        )
-    return Target(gtids=gtids)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The way to a point: a full backup, then logs in their order."""
-
-    target: Target
-    full: Full
-    logs: tuple[Log, ...]
-
-
-def plan(target: Target, fulls: Sequence[Full], known: Sequence[Log]) -> Plan:
-    """The way to a point of one line. Raises `PlanError` with why there is none."""
-    before = [full for full in fulls if _is_before(full, target)]
-    if not before:
-        oldest = f"the oldest is of {moment(fulls[0].time)}" if fulls else "there is none at all"
-        raise PlanError(f"there is no full backup before {target}: {oldest}")
-    good = [full for full in before if full.verified and full.verified.good]
-    if not good:
-        newest = before[-1]
-        said = newest.verified.detail if newest.verified else "it was not verified yet"
-        raise PlanError(
-            f"none of the {len(before)} full backups before {target} is verified; the newest is"
-            f" {newest.id}: {said}"
-        )
-    chosen = good[-1]
-    covered, used = chain(chosen.gtids, known)
-    if target.gtids is not None:
-        _check_transactions(target.gtids, chosen, covered, known)
-        return Plan(target, chosen, tuple(_until(target.gtids, chosen, used)))
-    assert target.time is not None  # noqa: S101 one of the two is
-    _check_time(target.time, chosen, covered, known)
-    needed = [log for log in used if log.first is None or log.first < target.time]
-    return Plan(target, chosen, tuple(needed))
-
-
-def _is_before(full: Full, target: Target) -> bool:
-    if target.time is not None:
-        return full.time <= target.time
-    assert target.gtids is not None  # noqa: S101 one of the two is
-    return full.gtids <= target.gtids or not target.gtids <= full.gtids
-
-
-def _until(wanted: Gtids, full: Full, used: Iterable[Log]) -> Iterable[Log]:
-    covered = full.gtids
-    for log in used:
-        if wanted <= covered:
-            return
-        covered = covered + log.executed
-        yield log
-
-
-def _check_transactions(wanted: Gtids, full: Full, covered: Gtids, known: Iterable[Log]) -> None:
-    missing = wanted - covered
-    if missing:
-        shipped = Gtids()
-        for log in known:
-            shipped = shipped + log.executed
-        if wanted <= shipped + full.gtids:
-            raise PlanError(_gap(full, covered, known))
-        raise PlanError(f"the transactions {missing} are in no backup and in no binary log")
-
-
-def _check_time(time: float, full: Full, covered: Gtids, known: Sequence[Log]) -> None:
-    left = [log for log in known if not log.executed <= covered]
-    if any(log.first is None or log.first < time for log in left):
-        raise PlanError(_gap(full, covered, known))
-    reached = max((full.time, *(log.as_of for log in known if log.executed <= covered)))
-    if reached < time:
-        raise PlanError(
-            f"the binary logs that were shipped reach to {moment(reached)}, which is before"
-            f" {moment(time)}"
-        )
-
-
-def _gap(full: Full, covered: Gtids, known: Iterable[Log]) -> str:
-    _, used = chain(full.gtids, known)
-    reached = max((log.last for log in used if log.last), default=full.time)
-    lost = Gtids()
-    for log in known:
-        if not log.executed <= covered:
-            lost = lost + (log.previous - covered)
-    return (
-        f"the binary logs after the backup {full.id} have a gap: the transactions {lost} are in"
-        f" none of them; from that backup on one can get to {moment(reached)} at most"
-    )
-
-
-def reach(first: Full, known: Sequence[Log]) -> tuple[float, str]:
-    """Up to when every second since a backup can be had again, and why not later if it cannot."""
-    covered, used = chain(first.gtids, known)
-    if all(log.executed <= covered for log in known):
-        return max((first.time, *(log.as_of for log in known))), ""
-    last = max((first.time, *(log.last for log in used if log.last)))
-    return last, _gap(first, covered, known)

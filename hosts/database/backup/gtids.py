@@ -18,7 +18,10 @@ _TAG = re.compile(r"[a-z_][a-z0-9_]{0,31}")
 
 @dataclass(frozen=True)
 class Gtids:
-    """A set of transactions. `+` is the union, `-` the difference, `<=` whether it is contained."""
+    """A set of transactions.
+
+    `+` is the union, `-` the difference, `&` what both have, `<=` whether it is contained.
+    """
 
     sources: Mapping[str, tuple[Interval, ...]] = field(
         default_factory=dict[str, tuple[Interval, ...]]
@@ -71,6 +74,10 @@ class Gtids:
         left = {name: _without(self._of(name), other._of(name)) for name in self.sources}
         return Gtids({name: intervals for name, intervals in left.items() if intervals})
 
+    def __and__(self, other: "Gtids") -> "Gtids":
+        """Those that both have."""
+        return self - (self - other)
+
     def __le__(self, other: "Gtids") -> bool:
         """Whether the other has all of them."""
         return not self - other
@@ -81,6 +88,11 @@ class Gtids:
 
     def _of(self, source: str) -> tuple[Interval, ...]:
         return self.sources.get(source, ())
+
+
+def union(sets: Iterable[Gtids]) -> Gtids:
+    """All of all of them."""
+    return sum(sets, Gtids())
 
 
 _EXAMPLE = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5"

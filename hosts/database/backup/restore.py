@@ -7,8 +7,10 @@ note beside the data from a database that somebody uses.
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,16 @@ from typing import Any
 from hosts.base import services
 from hosts.database import mysql, volume
 from hosts.database.backup import binlog, catalog, checksum, dump
+from hosts.database.backup import plan as planning
 from hosts.database.backup.binlog import LogError
-from hosts.database.backup.catalog import Log, Plan, PlanError, Target
+from hosts.database.backup.catalog import Log, PlanError
 from hosts.database.backup.gtids import Gtids
 from hosts.database.backup.pipes import CorruptError, ProgramError, decompressed, feed
+from hosts.database.backup.plan import Plan
 from hosts.database.backup.server import client, connect
 from hosts.database.backup.store import Store, StoreError
 from hosts.database.backup.store import client as s3
-from hosts.database.backup.verify import load
+from hosts.database.backup.verify import differences, load
 from hosts.database.mysql import MySQLError, Session
 
 NOTE = "restore.json"
@@ -33,8 +37,11 @@ RELAXED = {
     "innodb_flush_log_at_trx_commit": "2",
     # Nothing but the log makes changes.
     "event_scheduler": "OFF",
+    # As the clients have it: a row takes twice its room in a dump.
+    "max_allowed_packet": "1073741824",
 }
 MIB = 1024 * 1024
+MINUTE = 60.0
 STARTED = 300.0
 """Seconds that mysqld may take to answer."""
 
@@ -56,6 +63,8 @@ class Restore:
     bucket: str
     line: str
     """The line that is restored."""
+    full: str = ""
+    """The id of the full backup to begin with; else it is the newest verified one."""
 
 
 def restore(store: Store, wanted: Restore, socket: Path, folder: Path, report: Report) -> Gtids:
@@ -109,7 +118,8 @@ def _restore(store: Store, wanted: Restore, socket: Path, folder: Path, report: 
     if note.says(wanted, "done"):
         return Gtids.parse(note.content["gtids"])
     known = catalog.logs(store, wanted.line)
-    plan = catalog.plan(catalog.target(wanted.to), catalog.fulls(store, wanted.line), known)
+    fulls, forks = catalog.fulls(store, wanted.line), catalog.forks(store, wanted.line)
+    plan = planning.plan(planning.target(wanted.to), fulls, known, wanted.full, forks)
     with connect(socket) as session, ExitStack() as after:
         _refuse_a_used_one(session, note.says(wanted, "begun"))
         note.write(wanted, "begun", "")
@@ -123,10 +133,15 @@ def _restore(store: Store, wanted: Restore, socket: Path, folder: Path, report: 
         report(f"restoring {plan.full.id} ({plan.full.raw_size // MIB} MiB)")
         _load_accounts(store, plan, socket)
         load(store, plan.full, socket, report)
+        if plan.full.verified is None:
+            with _still(report, f"comparing {plan.full.id}"):
+                found = list(differences(plan.full, socket, report))
+            if found:
+                raise RestoreError(f"{plan.full.id} is not what was backed up: {'; '.join(found)}")
         executed = _roll_forward(store, plan, socket, folder / "restore", report)
-        found = Gtids.parse(str(session.row("SELECT @@GLOBAL.gtid_executed")[0]))
-        if found != executed:
-            raise RestoreError(f"it has executed {found} and should have executed {executed}")
+        reached = Gtids.parse(str(session.row("SELECT @@GLOBAL.gtid_executed")[0]))
+        if reached != executed:
+            raise RestoreError(f"it has executed {reached} and should have executed {executed}")
         _enable_events(session)
         session.run("FLUSH LOCAL BINARY LOGS")
         session.run("FLUSH LOCAL ENGINE LOGS")
@@ -169,14 +184,33 @@ def _roll_forward(store: Store, plan: Plan, socket: Path, folder: Path, report: 
             report(f"log {number} of {len(plan.logs)}: {log.name} of {log.machine}")
             file = folder / log.name
             _fetch(store, log, file)
-            stop, executed, reached = _stop(file, log, plan.target, executed)
-            binlog.replay(file, stop, client(socket))
+            stop, executed, reached = _stop(file, log, plan, executed)
+            with _still(report, f"log {number} of {len(plan.logs)}"):
+                binlog.replay(file, stop, client(socket), plan.lost)
             file.unlink()
             if reached:
                 break
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return executed
+
+
+@contextmanager
+def _still(report: Report, what: str) -> Generator[None]:
+    """Says every minute that it still goes on: an agent that says nothing is taken for stuck."""
+    began, done = time.monotonic(), threading.Event()
+
+    def say() -> None:
+        while not done.wait(MINUTE):
+            report(f"{what}, for {(time.monotonic() - began) / 60:.0f} min")
+
+    thread = threading.Thread(target=say, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _fetch(store: Store, log: Log, file: Path) -> None:
@@ -190,18 +224,23 @@ def _fetch(store: Store, log: Log, file: Path) -> None:
                 raise CorruptError(f"{name} is corrupt: it has not the bytes that its name says")
 
 
-def _stop(file: Path, log: Log, target: Target, executed: Gtids) -> tuple[int, Gtids, bool]:
-    """Up to which byte a log is executed, what is executed then, and whether that is the point."""
+def _stop(file: Path, log: Log, plan: Plan, executed: Gtids) -> tuple[int, Gtids, bool]:
+    """Up to which byte a log is executed, what is executed then, and whether that is the point.
+
+    A time ends each log by itself: before a fork another one may have more from before it.
+    """
+    target = plan.target
     if target.time is not None and log.last is not None and log.last < target.time:
         return log.end, executed + log.executed, False
     added: list[str] = []
     left = (target.gtids or Gtids()) - executed
+    passed_over = executed + plan.lost
     for one in binlog.transactions(file, 0, log.end):
         gtid = Gtids.parse(one.gtid)
-        if gtid <= executed:
+        if gtid <= passed_over:
             continue
-        if target.time is not None and one.committed >= target.time:
-            return one.start, executed + Gtids.parse(",".join(added)), True
+        if one.committed > plan.until or (target.time is not None and one.committed >= target.time):
+            return one.start, executed + Gtids.parse(",".join(added)), False
         added.append(one.gtid)
         if target.gtids is not None and not (left := left - gtid):
             return one.end, executed + Gtids.parse(",".join(added)), True

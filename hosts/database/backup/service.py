@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from hosts.base.coordination import UnreachableError
 from hosts.base.facts import MachineFacts, load
 from hosts.base.lease import UnreachableError as LeaseUnreachableError
 from hosts.base.lease_table import DynamoTable
+from hosts.base.metrics import Exposition, Metric
 from hosts.database import mysql, volume
-from hosts.database.backup import catalog, schedule, store
+from hosts.database.backup import catalog, forks, measured, schedule, store
 from hosts.database.backup.binlog import LogError
 from hosts.database.backup.board import Board, Entry
-from hosts.database.backup.catalog import moment
+from hosts.database.backup.catalog import Full, moment
 from hosts.database.backup.dump import DumpError, dump
 from hosts.database.backup.pipes import CorruptError, ProgramError
 from hosts.database.backup.schedule import Settings
@@ -28,7 +29,7 @@ from hosts.database.backup.server import RoomError, ScratchError, connect
 from hosts.database.backup.ship import GapError, Shipper
 from hosts.database.backup.store import MissingError, Store, StoreError
 from hosts.database.backup.verify import verify
-from hosts.database.mysql import MySQLError
+from hosts.database.mysql import MySQLError, Session
 from hosts.database.options import Options
 from hosts.database.pair import member, pair
 
@@ -49,7 +50,7 @@ SAID = 2.0
 
 Failed = (
     *(CorruptError, DumpError, LogError, ProgramError, RoomError, ScratchError),
-    *(StoreError, UnreachableError, MySQLError, OSError, ValueError),
+    *(LeaseUnreachableError, StoreError, UnreachableError, MySQLError, OSError, ValueError),
 )
 """What may go wrong, and be well the next time."""
 
@@ -77,6 +78,11 @@ class Duty:
         self._table = table
         self._known = False
 
+    @property
+    def known(self) -> bool:
+        """What was last found."""
+        return self._known
+
     def __call__(self) -> bool:
         """As the lease's record says; while that cannot be read, as it last said."""
         try:
@@ -86,6 +92,12 @@ class Duty:
             return self._known
         self._known = record is not None and schedule.chosen(pair(record)) == self._here.member
         return self._known
+
+    def leads(self) -> int | None:
+        """The generation of the lease if this machine holds it. Raises `UnreachableError`."""
+        record = self._table.read(self._here.line)
+        holds = record and record.holder == self._here.member and not record.released
+        return record.generation if record and holds else None
 
 
 class Shipping:
@@ -105,16 +117,27 @@ class Shipping:
         self._settings = settings
         self._open_store = open_store
         self._shipper: Shipper | None = None
+        self._ended = False
+        """Whether the log that was shipped last has ended."""
         self._lock = threading.Lock()
         self.gap = threading.Event()
         """Set when a full backup is needed, because logs between the last one and now are gone."""
+        self.shipped: float | None = None
+        """When this machine last found all of the log in the bucket; seconds since the epoch."""
 
     def step(self) -> float:
         """One look at the logs, if this machine is to; seconds until the next."""
         settings = self._settings()
-        if settings is None or not self._duty():
+        if settings is None:
+            return READ_SETTINGS
+        if not self._duty():
             self._shipper = None
-            return READ_SETTINGS if settings is None else LOOP
+            if not self._ended:
+                with connect(self._here.socket, 30) as session:
+                    end_log(session)
+                self._ended = True
+            return LOOP
+        self._ended = False
         self.ship(self._open_store(settings.bucket))
         return settings.ship_every
 
@@ -133,7 +156,7 @@ class Shipping:
                 self.gap.set()
                 return
             # Not after a failure: the bucket is asked anew what there is.
-            self._shipper = shipper
+            self._shipper, self.shipped = shipper, time.time()
 
 
 class Work:
@@ -161,6 +184,8 @@ class Work:
         self._not_before = float("-inf")
         self._attempts: tuple[str, int] = ("", 0)
         self._said: tuple[float, str] = (float("-inf"), "")
+        self.fulls: Sequence[Full] | None = None
+        """The complete full backups, as last seen; the oldest first."""
 
     def step(self) -> None:
         """One turn: what is ordered, else what is due, if this machine is the one to do it."""
@@ -179,23 +204,44 @@ class Work:
             self._full(settings)
 
     def _if_due(self, settings: Settings) -> None:
-        fulls = catalog.fulls(self._open_store(settings.bucket), self._here.line)
+        bucket = self._open_store(settings.bucket)
+        fulls = self._look(settings)
         usable = [full for full in fulls if full.verified is None or full.verified.good]
         newest = usable[-1].time if usable else None
-        if self._shipping.gap.is_set() or schedule.due(newest, settings, self._clock()):
+        forked = forks.due(usable, catalog.forks(bucket, self._here.line))
+        due = schedule.due(newest, settings, self._clock())
+        if due or forked or self._shipping.gap.is_set():
             self._full(settings)
 
+    def _look(self, settings: Settings) -> Sequence[Full]:
+        self.fulls = catalog.fulls(self._open_store(settings.bucket), self._here.line)
+        return self.fulls
+
     def _full(self, settings: Settings) -> str:
+        """See `_dump`; what there is then is looked at anew."""
+        try:
+            return self._dump(settings)
+        finally:
+            with contextlib.suppress(StoreError):
+                self._look(settings)
+
+    def _dump(self, settings: Settings) -> str:
+        """Its id; behind that, if it could not be verified, why."""
         here, bucket = self._here, self._open_store(settings.bucket)
         full = dump(here.socket, bucket, here.line, here.machine, self._report)
+        gap = self._shipping.gap.is_set()
         self._shipping.gap.clear()
         with connect(here.socket, 30) as session:
-            # What leads on from this backup begins with a log of its own: the bucket forgets by
-            # age, and would forget the beginning of a log that is years old.
-            session.run("FLUSH LOCAL BINARY LOGS")
+            end_log(session)
         if settings.verify:
-            verdict = verify(bucket, full, here.scratch, here.machine, self._report)
+            try:
+                verdict = verify(bucket, full, here.scratch, here.machine, self._report)
+            except RoomError as error:
+                log.warning("%s is not verified: %s", full.id, error)
+                return f"{full.id} {_one_line(error)}"
             if not verdict.good:
+                if gap:  # which this one does not close
+                    self._shipping.gap.set()
                 raise CorruptError(f"the backup {full.id} cannot be restored: {verdict.detail}")
         return full.id
 
@@ -247,6 +293,15 @@ class Work:
             self._board.report(self._here.machine, detail)
 
 
+def end_log(session: Session) -> None:
+    """What is shipped from here on is in a log of its own.
+
+    The bucket forgets by age, and would forget the beginning of a log that is years old: that of
+    one that backups lead on from, or that is taken up again where another machine stopped.
+    """
+    session.run("FLUSH LOCAL BINARY LOGS")
+
+
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
@@ -259,6 +314,11 @@ class _Read:
         self._name = facts.parameter(SETTINGS)
         self._at = float("-inf")
         self._found: Settings | None = None
+
+    @property
+    def known(self) -> Settings | None:
+        """As last read."""
+        return self._found
 
     def __call__(self) -> Settings | None:
         if time.monotonic() - self._at >= READ_SETTINGS:
@@ -306,7 +366,25 @@ def main() -> None:
         work.step()
         return LOOP
 
-    threading.Thread(target=_forever, args=[shipping.step], daemon=True).start()
+    def metrics() -> Iterable[Metric]:
+        known = settings.known
+        return measured.backups(known, work.fulls, shipping.shipped, duty=duty.known)
+
+    threading.Thread(target=Exposition("backup", metrics).run, daemon=True).start()
+
+    def open_own() -> Store | None:
+        found = settings()
+        return open_store(found.bucket) if found else None
+
+    watch = forks.Watch(
+        line=here.line,
+        machine=here.machine,
+        socket=here.socket,
+        generation=duty.leads,
+        open_store=open_own,
+    )
+    for step in (shipping.step, watch.step):
+        threading.Thread(target=_forever, args=[step], daemon=True).start()
     _forever(work_step)
 
 

@@ -13,6 +13,7 @@ from hosts.database.backup import binlog, catalog
 from hosts.database.backup.catalog import Log
 from hosts.database.backup.gtids import Gtids
 from hosts.database.backup.pipes import Compressed
+from hosts.database.backup.plan import chain
 from hosts.database.backup.store import Store
 from hosts.database.mysql import Session
 
@@ -68,7 +69,7 @@ class Shipper:
         if not fulls:
             raise GapError("there is no full backup yet that binary logs could lead on from")
         known = catalog.logs(self._store, self._line)
-        covered, _ = catalog.chain(fulls[-1].gtids, known)
+        covered, _ = chain(fulls[-1].gtids, known)
         for log in reversed(local):
             if binlog.previous(session, log.name) <= covered:
                 begun = self._begin(session, log.name)

@@ -35,6 +35,10 @@ class MissingError(StoreError):
     """There is no such object."""
 
 
+class ForeignError(StoreError):
+    """An object is not what a machine of this program writes."""
+
+
 class Readable(Protocol):
     """What is uploaded: read until it gives nothing."""
 
@@ -91,13 +95,14 @@ class Store:
             )
 
     def read(self, key: str) -> dict[str, Any]:
-        """An object of JSON. Raises `MissingError`."""
+        """An object of JSON. Raises `MissingError`, `ForeignError`."""
         with _errors(f"read s3://{self.bucket}/{key}"):
             body: bytes = self._s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
         try:
             return json.loads(body)
         except ValueError:
-            raise StoreError(f"s3://{self.bucket}/{key} is not the JSON that was written") from None
+            message = f"s3://{self.bucket}/{key} is not the JSON that was written"
+            raise ForeignError(message) from None
 
     def open(self, key: str) -> tuple[Readable, Mapping[str, str]]:
         """An object as a stream, and its metadata. Raises `MissingError`.

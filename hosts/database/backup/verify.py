@@ -36,14 +36,14 @@ def verify(store: Store, full: Full, folder: Path, machine: str, report: Report)
                 raise RoomError(
                     f"the disk was full before {full.id} was restored: {said}"
                 ) from error
-            differences = [said]
+            found = [said]
         else:
-            differences = list(_differences(full, server.socket, report))
+            found = list(differences(full, server.socket, report))
     took = time.monotonic() - began
     rows = sum(table.rows for table in full.tables.values())
     verdict = Verdict(
-        good=not differences,
-        detail="; ".join(differences[:SHOWN])
+        good=not found,
+        detail="; ".join(found[:SHOWN])
         or f"restored in {took:.0f} s: {len(full.tables)} tables with {rows} rows are as they were",
         time=time.time(),
         machine=machine,
@@ -74,7 +74,8 @@ def _counted(pieces: Iterator[bytes], full: Full, report: Report) -> Iterator[by
         yield piece
 
 
-def _differences(full: Full, socket: Path, report: Report) -> Iterator[str]:
+def differences(full: Full, socket: Path, report: Report) -> Iterator[str]:
+    """How what a mysqld holds differs from the backup that was loaded into it, in words."""
     with connect(socket) as session:
         session.run("SET SESSION time_zone = '+00:00', information_schema_stats_expiry = 0")
         session.run("SET SESSION group_concat_max_len = 1048576")

@@ -161,6 +161,33 @@ def get_availability_zones(cloud: Cloud, arguments: Props) -> Props:
     }
 
 
+def get_zone(cloud: Cloud, arguments: Props) -> Props:
+    """aws.route53.get_zone: the one zone of that name, public unless a private one is asked for."""
+    _known("getZone", arguments, ("name", "privateZone"))
+    name, private = str(arguments["name"]).rstrip("."), bool(arguments.get("privateZone"))
+    zones = cloud.client("route53").list_hosted_zones()["HostedZones"]
+    found = [
+        zone
+        for zone in zones
+        if zone["Name"] == f"{name}." and zone["Config"].get("PrivateZone", False) == private
+    ]
+    zone = _single(found, "hosted zone", name)
+    zone_id = str(zone["Id"]).rpartition("/")[2]
+    return {
+        **arguments,
+        "id": zone_id,
+        "zoneId": zone_id,
+        "name": name,
+        "privateZone": private,
+        "arn": f"arn:aws:route53:::hostedzone/{zone_id}",
+        "callerReference": zone.get("CallerReference", ""),
+        "comment": zone["Config"].get("Comment", ""),
+        "resourceRecordSetCount": zone.get("ResourceRecordSetCount", 0),
+        "nameServers": [],
+        "tags": {},
+    }
+
+
 def get_region(cloud: Cloud, arguments: Props) -> Props:
     """aws.get_region: the stack's own region."""
     _known("getRegion", arguments, ())
@@ -202,6 +229,7 @@ LOOKUPS: Mapping[str, Lookup] = {
     "aws:ec2/getAmi:getAmi": get_ami,
     "aws:ec2/getManagedPrefixList:getManagedPrefixList": get_managed_prefix_list,
     "aws:ec2/getPrefixList:getPrefixList": get_prefix_list,
+    "aws:route53/getZone:getZone": get_zone,
     "aws:index/getAvailabilityZones:getAvailabilityZones": get_availability_zones,
     "aws:index/getRegion:getRegion": get_region,
     "aws:index/getCallerIdentity:getCallerIdentity": get_caller_identity,

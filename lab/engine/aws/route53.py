@@ -6,7 +6,7 @@ import uuid
 from typing import Any, ClassVar
 
 from lab.engine.aws.base import TAGS, AwsResource, added_and_removed
-from lab.engine.aws.cloud import Client, items, mapping, tag_list, tag_map
+from lab.engine.aws.cloud import Client, given, items, mapping, tag_list, tag_map
 from lab.engine.plugin import Call, Gone, PluginError
 from lab.engine.schema import Failure, Properties, Property
 from lab.engine.values import Props
@@ -24,6 +24,16 @@ class _Route53(AwsResource):
     @property
     def route53(self) -> Client:
         return self.cloud.client("route53")
+
+    def _tag(self, kind: str, resource_id: str, state: Props, inputs: Props) -> None:
+        added, removed = added_and_removed(state, inputs)
+        if added or removed:
+            self.route53.change_tags_for_resource(
+                ResourceType=kind,
+                ResourceId=resource_id,
+                **({"AddTags": tag_list(added)} if added else {}),
+                **({"RemoveTagKeys": removed} if removed else {}),
+            )
 
 
 class Zone(_Route53):
@@ -62,17 +72,7 @@ class Zone(_Route53):
             self.route53.associate_vpc_with_hosted_zone(
                 HostedZoneId=resource_id, VPC=self._vpc(vpc)
             )
-        self._tag(resource_id, {}, inputs)
-
-    def _tag(self, resource_id: str, state: Props, inputs: Props) -> None:
-        added, removed = added_and_removed(state, inputs)
-        if added or removed:
-            self.route53.change_tags_for_resource(
-                ResourceType="hostedzone",
-                ResourceId=resource_id,
-                **({"AddTags": tag_list(added)} if added else {}),
-                **({"RemoveTagKeys": removed} if removed else {}),
-            )
+        self._tag("hostedzone", resource_id, {}, inputs)
 
     def read(self, resource_id: str, state: Props) -> Props:
         response = self.route53.get_hosted_zone(Id=resource_id)
@@ -128,7 +128,7 @@ class Zone(_Route53):
                     HostedZoneId=resource_id, VPC=self._vpc(old[name])
                 )
         if "tagsAll" in changed:
-            self._tag(resource_id, state, inputs)
+            self._tag("hostedzone", resource_id, state, inputs)
 
     def delete(self, resource_id: str, state: Props, call: Call) -> None:
         sets = self.route53.list_resource_record_sets(HostedZoneId=resource_id)[
@@ -151,8 +151,82 @@ class Zone(_Route53):
         self.route53.delete_hosted_zone(Id=resource_id)
 
 
+class HealthCheck(_Route53):
+    """aws_route53_health_check of one address. Nobody in the lab makes these checks."""
+
+    token = "aws:route53/healthCheck:HealthCheck"  # noqa: S105
+    taggable = True
+    properties: ClassVar[Properties] = {
+        "type": Property(required=True, replaces=True, choices=("HTTP", "HTTPS", "TCP")),
+        "ipAddress": Property(),
+        "port": Property(),
+        "fqdn": Property(),
+        "resourcePath": Property(),
+        "requestInterval": Property(replaces=True),
+        "failureThreshold": Property(),
+        "enableSni": Property(computed=True),
+        **TAGS,
+    }
+    outputs = ("arn",)
+    _NAMES: ClassVar[dict[str, str]] = {
+        "ipAddress": "IPAddress",
+        "port": "Port",
+        "fqdn": "FullyQualifiedDomainName",
+        "resourcePath": "ResourcePath",
+        "failureThreshold": "FailureThreshold",
+        "enableSni": "EnableSNI",
+    }
+
+    def create(self, inputs: Props, call: Call) -> str:
+        made = self.route53.create_health_check(
+            CallerReference=uuid.uuid4().hex,
+            HealthCheckConfig={
+                "Type": inputs["type"],
+                **given(inputs, {**self._NAMES, "requestInterval": "RequestInterval"}),
+            },
+        )
+        return str(made["HealthCheck"]["Id"])
+
+    def settle(self, resource_id: str, inputs: Props, call: Call) -> None:
+        self._tag("healthcheck", resource_id, {}, inputs)
+
+    def read(self, resource_id: str, state: Props) -> Props:
+        config = self.route53.get_health_check(HealthCheckId=resource_id)["HealthCheck"][
+            "HealthCheckConfig"
+        ]
+        tags = self.route53.list_tags_for_resource(
+            ResourceType="healthcheck", ResourceId=resource_id
+        )
+        names = {**self._NAMES, "requestInterval": "RequestInterval", "type": "Type"}
+        return {
+            **{name: config[key] for name, key in names.items() if key in config},
+            "arn": f"arn:aws:route53:::healthcheck/{resource_id}",
+            **self.tags_found(tag_map(tags["ResourceTagSet"]["Tags"]), state),
+        }
+
+    def update(
+        self,
+        resource_id: str,
+        state: Props,
+        inputs: Props,
+        changed: set[str],
+        call: Call,
+    ) -> None:
+        if different := {
+            name: inputs[name] for name in self._NAMES if name in changed & set(inputs)
+        }:
+            self.route53.update_health_check(
+                HealthCheckId=resource_id, **given(different, self._NAMES)
+            )
+        if "tagsAll" in changed:
+            self._tag("healthcheck", resource_id, state, inputs)
+
+    def delete(self, resource_id: str, state: Props, call: Call) -> None:
+        self.route53.delete_health_check(HealthCheckId=resource_id)
+
+
 class Record(_Route53):
-    """aws_route53_record, of simple routing."""
+    """aws_route53_record, of simple routing or one of several values that are answered together."""
 
     token = "aws:route53/record:Record"  # noqa: S105
     properties: ClassVar[Properties] = {
@@ -164,6 +238,9 @@ class Record(_Route53):
         "ttl": Property(required=True),
         "records": Property(required=True, unordered=True),
         "allowOverwrite": Property(computed=True),
+        "setIdentifier": Property(replaces=True),
+        "multivalueAnswerRoutingPolicy": Property(replaces=True),
+        "healthCheckId": Property(),
     }
     outputs = ("fqdn",)
 
@@ -183,6 +260,14 @@ class Record(_Route53):
             "Type": props["type"],
             "TTL": props["ttl"],
             "ResourceRecords": [{"Value": self._value(props, text)} for text in props["records"]],
+            **given(
+                props,
+                {
+                    "setIdentifier": "SetIdentifier",
+                    "multivalueAnswerRoutingPolicy": "MultiValueAnswer",
+                    "healthCheckId": "HealthCheckId",
+                },
+            ),
         }
         self.route53.change_resource_record_sets(
             HostedZoneId=props["zoneId"],
@@ -196,7 +281,8 @@ class Record(_Route53):
 
     def create(self, inputs: Props, call: Call) -> str:
         self._change("UPSERT" if inputs.get("allowOverwrite") else "CREATE", inputs)
-        return f"{inputs['zoneId']}_{_bare(inputs['name'])}_{inputs['type']}"
+        parts = [inputs["zoneId"], _bare(inputs["name"]), inputs["type"]]
+        return "_".join([*parts, *([inputs["setIdentifier"]] if "setIdentifier" in inputs else [])])
 
     def read(self, resource_id: str, state: Props) -> Props:
         fqdn = self._fqdn(state["zoneId"], state["name"])
@@ -204,11 +290,15 @@ class Record(_Route53):
             HostedZoneId=state["zoneId"], StartRecordName=fqdn, StartRecordType=state["type"]
         )
         for item in response["ResourceRecordSets"]:
-            if _bare(item["Name"]) == fqdn and item["Type"] == state["type"]:
+            same = _bare(item["Name"]) == fqdn and item["Type"] == state["type"]
+            if same and item.get("SetIdentifier") == state.get("setIdentifier"):
                 values = [value["Value"] for value in item.get("ResourceRecords", [])]
                 if state["type"] == "TXT":
                     values = [value.strip('"') for value in values]
-                return {"ttl": item.get("TTL"), "records": values, "fqdn": fqdn}
+                found = {"ttl": item.get("TTL"), "records": values, "fqdn": fqdn}
+                if "HealthCheckId" in item:
+                    found["healthCheckId"] = item["HealthCheckId"]
+                return found
         raise Gone(resource_id)
 
     def update(
@@ -227,4 +317,4 @@ class Record(_Route53):
         self._change("DELETE", {**state, **self.read(resource_id, state)})
 
 
-TYPES = (Zone, Record)
+TYPES = (Zone, HealthCheck, Record)

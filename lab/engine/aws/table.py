@@ -2,15 +2,18 @@
 
 from lab.engine.aws import (
     backup,
+    cloudwatch,
     dynamodb,
     gateways,
     iam,
     instances,
     interfaces,
     network,
+    network_acls,
     route53,
     s3,
     security_groups,
+    sns,
     ssm,
     volumes,
 )
@@ -19,6 +22,7 @@ from lab.engine.aws.cloud import Cloud
 
 MODULES = (
     network,
+    network_acls,
     gateways,
     security_groups,
     instances,
@@ -30,6 +34,8 @@ MODULES = (
     dynamodb,
     route53,
     backup,
+    cloudwatch,
+    sns,
 )
 
 

@@ -33,11 +33,13 @@ class Pair:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.machines: dict[str, Machine] = {}
+        self._lease = {"id": {"S": ""}}
         self.look()
 
     def look(self) -> None:
-        """Learn which machines there are; all of them run."""
+        """Learn which machines there are, and which lease is theirs; all of them run."""
         self.machines = {machine.name: machine for machine in self.site.machines("database")}
+        self._lease["id"]["S"] = f"lease/{self.site.output('backups')['line']}"
 
     @property
     def names(self) -> list[str]:
@@ -69,9 +71,8 @@ class Pair:
 
     def record(self) -> dict[str, Any]:
         """The lease's record in the table; empty if there is none."""
-        key = {"id": {"S": "lease/database"}}
         client = self.site.client("dynamodb")
-        answer = client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
+        answer = client.get_item(TableName=self._table, Key=self._lease, ConsistentRead=True)
         return {key: _plain(value) for key, value in answer.get("Item", {}).items()}
 
     def generation(self) -> int:
@@ -85,7 +86,7 @@ class Pair:
         """Put a request into the lease's record, as an operator's program does."""
         self.site.client("dynamodb").update_item(
             TableName=self._table,
-            Key={"id": {"S": "lease/database"}},
+            Key=self._lease,
             UpdateExpression="SET #wanted = :value REMOVE refused",
             ConditionExpression="attribute_exists(id)",
             ExpressionAttributeNames={"#wanted": wanted},

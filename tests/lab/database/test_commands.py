@@ -55,6 +55,7 @@ def test_a_change_to_a_machine_that_is_not_in_sync_is_refused(pair: Pair) -> Non
     assert replica not in pair.primary()
 
 
+@pytest.mark.thorough
 def test_the_applications_password_is_exchanged_without_an_error(pair: Pair) -> None:
     name = "/site/lab/database/application-password"
     old = pair.site.secret(name)

@@ -26,6 +26,7 @@ def no_gap(load: Load, since: float) -> None:
     assert gap <= SOON * SLOWNESS, f"no write for {gap:.1f} s, from {load.where(since)}"
 
 
+@pytest.mark.thorough
 def test_a_replica_comes_whatever_interrupts_its_first_boot_and_goes_again(pair: Pair) -> None:
     site = pair.site
     with load(site) as seen:

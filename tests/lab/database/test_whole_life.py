@@ -1,21 +1,26 @@
-"""What changes a site for good, each on a site of its own: a restore, an authority, the end."""
+"""What changes a site for good, each on a site of its own: its beginning, a restore, the end …"""
 
 import math
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from hosts.base.lease import boottime
-from tests.lab.conftest import JOURNALS, keep_journals, lab, site_up
+from lab import faults
+from lab.stack import LAB, Stack
+from tests.lab import traffic
+from tests.lab.conftest import JOURNALS, keep_journals, lab, name_of, site_up
 from tests.lab.database.load import load
 from tests.lab.database.ordeal import steady
 from tests.lab.database.pair import Pair
 from tests.lab.database.scenarios import SOON
 from tests.lab.database.test_commands import run
-from tests.lab.site import PROJECT, SLOWNESS, eventually
+from tests.lab.database.test_growth import CRASHES
+from tests.lab.site import PROJECT, SLOWNESS, Machine, Site, eventually
 
 pytestmark = [pytest.mark.thorough, pytest.mark.takes_the_lab_down, pytest.mark.timeout(1200)]
 
@@ -34,9 +39,34 @@ def own(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Pair]:
             pair.recover()
             yield pair
             if request.session.testsfailed > failed_before:
-                keep_journals(site, JOURNALS / request.node.name)
+                keep_journals(site, JOURNALS / name_of(request))
     finally:
         SETTINGS.write_bytes(settings)
+
+
+def test_a_site_begins_whatever_interrupts_its_first_machines_first_boot(tmp_path: Path) -> None:
+    lab("down")
+    try:
+        begun = lab("preview")
+        assert begun.returncode == 0, begun.stderr
+        environment = Stack(LAB).environment()
+        site = Site(environment, environment["AWS_ENDPOINT_URL"], tmp_path)
+        with ThreadPoolExecutor(1) as pool:
+            up = pool.submit(site.up)
+            for delay in CRASHES:
+                first = eventually("it runs", lambda: running(site, "database-1"), 60)
+                time.sleep(delay)
+                faults.crash(first.id)
+            outcome = up.result()
+        assert outcome.status == 0, outcome.text
+        Pair(site).recover()
+        eventually("both servers answer", lambda: len(site.in_turn()) == 2, 30)
+    finally:
+        lab("down")
+
+
+def running(site: Site, name: str) -> Machine | None:
+    return next((machine for machine in site.machines() if machine.name == name), None)
 
 
 def test_a_restore_ends_between_two_marked_writes(own: Pair) -> None:
@@ -48,6 +78,10 @@ def test_a_restore_ends_between_two_marked_writes(own: Pair) -> None:
     point = math.floor(time.time()) + 1
     eventually("the next second has begun", lambda: time.time() >= point, 2)
     own.rows(primary, "INSERT INTO site.marks VALUES ('after')")
+    # The accounts come back with the passwords of that time, and nobody has those any more.
+    for account in ("application", "replication"):
+        rotated = run(own, "scripts.rotate", "password", account, "--yes")
+        assert rotated.returncode == 0, rotated.stdout + rotated.stderr
 
     to = f"{datetime.fromtimestamp(point, UTC):%Y-%m-%dT%H:%M:%SZ}"
     done = run(own, "scripts.restore", "--to", to, "--yes")
@@ -57,6 +91,8 @@ def test_a_restore_ends_between_two_marked_writes(own: Pair) -> None:
     own.recover()
     for name in own.names:
         assert own.rows(name, "SELECT word FROM site.marks") == [["before"]]
+    url = own.site.url
+    eventually("the site writes", lambda: traffic.send(url, traffic.entry()).ok, 60)
 
 
 def test_the_authority_is_exchanged_without_a_gap(own: Pair) -> None:

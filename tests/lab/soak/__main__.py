@@ -4,6 +4,7 @@ SEED=... repeats a sequence, COUNT=... is how many faults. After each, all machi
 sync again and every acknowledged write there.
 """
 
+import argparse
 import os
 import random
 import sys
@@ -62,6 +63,7 @@ def number(name: str, otherwise: int) -> int:
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m tests.lab.soak", description=__doc__).parse_args()
     seed = number("SEED", random.SystemRandom().randrange(10**6))
     count = number("COUNT", COUNT)
     say(f"{count} faults; `make soak SEED={seed} COUNT={count}` repeats them")

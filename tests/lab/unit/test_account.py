@@ -13,6 +13,8 @@ from moto import mock_aws
 from lab import account, ec2_model, network
 from lab.facts import Facts, Instance, leaves
 
+pytestmark = pytest.mark.usefixtures("corrected")
+
 REGION = "eu-west-1"
 
 
@@ -25,15 +27,27 @@ class Aws:
     subnet: str
     group: str
 
-    def run(self, *, public: bool = True) -> str:
+    def run(self, *, public: bool = True, kind: str = "t3.small") -> str:
         interface = {
             "DeviceIndex": 0, "SubnetId": self.subnet, "Groups": [self.group],
             "AssociatePublicIpAddress": public,
         }  # fmt: skip
         answer = self.ec2.run_instances(
-            ImageId="ami-1", MinCount=1, MaxCount=1, NetworkInterfaces=[interface]
+            ImageId="ami-1",
+            InstanceType=kind,
+            MinCount=1,
+            MaxCount=1,
+            NetworkInterfaces=[interface],
         )
         return str(answer["Instances"][0]["InstanceId"])
+
+    def secondary(self, instance: str, count: int) -> list[str]:
+        """Gives its interface more private addresses."""
+        interface = self.described(instance)["NetworkInterfaces"][0]["NetworkInterfaceId"]
+        answer = self.ec2.assign_private_ip_addresses(
+            NetworkInterfaceId=interface, SecondaryPrivateIpAddressCount=count
+        )
+        return [address["PrivateIpAddress"] for address in answer["AssignedPrivateIpAddresses"]]
 
     def described(self, instance: str) -> dict[str, Any]:
         answer = self.ec2.describe_instances(InstanceIds=[instance])
@@ -47,11 +61,6 @@ class Aws:
         found = account.instance(instance)
         assert found
         found.became(ec2_model.RUNNING)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def corrected() -> None:
-    ec2_model.install()
 
 
 @pytest.fixture
@@ -77,6 +86,14 @@ def test_an_instance_is_what_its_machine_is(aws: Aws) -> None:
     aws.ec2.terminate_instances(InstanceIds=[instance])
     assert aws.described(instance)["State"]["Name"] == "shutting-down"
     assert aws.machine(instance).state == "shutting-down"
+
+
+def test_what_runs_has_a_status_by_its_id(aws: Aws) -> None:
+    instance = aws.run()
+    assert aws.ec2.describe_instance_status()["InstanceStatuses"] == []
+    aws.became_running(instance)
+    (status,) = aws.ec2.describe_instance_status()["InstanceStatuses"]
+    assert status["InstanceId"] == instance
 
 
 def test_what_is_gone_holds_nothing(aws: Aws) -> None:
@@ -138,13 +155,73 @@ def test_an_address_on_a_secondary_private_address_leaves_the_primary_s(aws: Aws
         AllocationId=allocation, NetworkInterfaceId=interface, PrivateIpAddress="10.0.0.99"
     )
     primary, secondary = aws.machine(instance).addresses
-    assert primary.public not in (None, secondary.public)
+    assert automatic
+    assert primary.public == automatic
     assert (secondary.address, secondary.public) == (
         "10.0.0.99",
         account.read().elastic[0].address,
     )
     assert account.read().elastic[0].private == "10.0.0.99"
-    assert automatic
+
+
+def test_addresses_on_secondary_ones_go_to_and_fro_between_two_machines(aws: Aws) -> None:
+    one, other = aws.run(), aws.run()
+    automatic = {instance: aws.machine(instance).public for instance in (one, other)}
+    private = {instance: aws.secondary(instance, 2) for instance in (one, other)}
+    allocations = [aws.ec2.allocate_address(Domain="vpc")["AllocationId"] for _ in range(2)]
+
+    def give(number: int, instance: str) -> None:
+        aws.ec2.associate_address(
+            AllocationId=allocations[number],
+            InstanceId=instance,
+            PrivateIpAddress=private[instance][number],
+            AllowReassociation=True,
+        )
+
+    def shown(instance: str) -> list[tuple[str, str]]:
+        listed = aws.described(instance)["NetworkInterfaces"][0]["PrivateIpAddresses"]
+        found = [one["Association"] for one in listed if "Association" in one]
+        return [(one["PublicIp"], one["IpOwnerId"]) for one in found]
+
+    def places() -> list[tuple[str | None, str | None]]:
+        return [(eip.instance, eip.private) for eip in account.read().elastic]
+
+    give(0, one)
+    give(1, other)
+    assert places() == [(one, private[one][0]), (other, private[other][1])]
+    give(0, other)
+    assert places() == [(other, private[other][0]), (other, private[other][1])]
+    assert [address.public for address in aws.machine(other).addresses] == [
+        automatic[other],
+        *(eip.address for eip in account.read().elastic),
+    ]
+    assert [address.public for address in aws.machine(one).addresses] == [
+        automatic[one],
+        None,
+        None,
+    ]
+    assert shown(other) == [
+        (automatic[other], "amazon"),
+        *((eip.address, "123456789012") for eip in account.read().elastic),
+    ]
+    assert shown(one) == [(automatic[one], "amazon")]
+    give(0, one)
+    assert places() == [(one, private[one][0]), (other, private[other][1])]
+    assert {instance: aws.machine(instance).public for instance in (one, other)} == automatic
+
+
+def test_secondary_addresses_are_nobody_elses_and_no_more_than_the_type_has_room_for(
+    aws: Aws,
+) -> None:
+    first = aws.run()
+    given = aws.secondary(first, 2)
+    assert [private.address for private in aws.machine(first).addresses][1:] == given
+    later = [aws.machine(aws.run()).address for _ in range(3)]
+    assert len({*given, *later, aws.machine(first).address}) == 6
+    small = aws.run(kind="t3.micro")
+    assert len(aws.secondary(small, 1)) == 1
+    with pytest.raises(aws.ec2.exceptions.ClientError, match="PrivateIpAddressLimitExceeded"):
+        aws.secondary(small, 1)
 
 
 def test_a_private_address_that_is_not_there_gets_no_elastic_one(aws: Aws) -> None:

@@ -1,9 +1,12 @@
 """The command line, read but not run."""
 
+import subprocess
+
 import pytest
 
+from lab import commands, fleet
 from lab.__main__ import COMMANDS, parse
-from lab.stack import exports
+from lab.stack import Stack, exports
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +46,9 @@ def test_logs_takes_options_of_journalctl() -> None:
     assert parse(["logs", "app-server-1", "-u", "site-app", "-f"]).rest == ["-u", "site-app", "-f"]
 
 
-@pytest.mark.parametrize("arguments", [["url", "--no"], ["status", "x"], ["shell"], [], ["fly"]])
+@pytest.mark.parametrize(
+    "arguments", [["url", "--no"], ["ca", "x"], ["status", "x"], ["shell"], [], ["fly"]]
+)
 def test_what_nobody_knows_is_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,3 +78,25 @@ def test_exports_survive_a_shell_and_hide_what_would_lead_elsewhere() -> None:
         "export AWS_REGION='eu-west-1'",
         "export ODD='it'\\''s $HOME'",
     ]
+
+
+@pytest.mark.parametrize(("status", "shown"), [(0, False), (1, False), (2, True)])
+def test_the_status_is_the_operators_own_and_machines_are_shown_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, status: int, shown: bool
+) -> None:
+    ran: list[list[str]] = []
+    asked: list[str] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        ran.append(command[1:])
+        return subprocess.CompletedProcess(command, status)
+
+    def machines(stack: Stack) -> list[fleet.Row]:
+        asked.append(stack.name)
+        return []
+
+    monkeypatch.setattr(commands.subprocess, "run", run)
+    monkeypatch.setattr(fleet, "machines", machines)
+    found = commands.status(Stack("dev"), parse(["--stack", "dev", "status"]))
+    assert ran == [["-m", "scripts.status", "--stack", "dev"]]
+    assert (found, asked) == ((0, ["dev"]) if shown else (status, []))

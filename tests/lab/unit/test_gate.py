@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -11,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.moto_api._internal.models import moto_api_backend
 
-from lab import account, ec2_model, namespaces
+from lab import account, namespaces
 from lab.api import Api, Door
 from lab.facts import Endpoint, Facts, Private
 from lab.gate import Gate
@@ -20,7 +23,22 @@ from lab.servers import serve
 from tests.lab.unit.aws import ACCOUNT, EDGE
 from tests.lab.unit.aws import account as account_of
 
+pytestmark = pytest.mark.usefixtures("corrected")
+
 REGION = "eu-west-1"
+
+
+def stop(server: Any) -> None:
+    """Ends the server's thread, and only then closes its socket.
+
+    A thread that polled a closed descriptor would keep whatever gets its number next from ever
+    coming to its end: the pipe of some other test's child, for an hour.
+    """
+    ending = threading.Thread(target=server.shutdown)
+    ending.start()
+    server.socket.shutdown(socket.SHUT_RDWR)  # which wakes it
+    ending.join()
+    server.server_close()
 
 
 class Lab:
@@ -42,7 +60,7 @@ class Lab:
 
     def close(self) -> None:
         for server in self._servers:
-            server.server_close()
+            stop(server)
 
     def client(self, service: str, door: Door = Door.OPERATOR, key: str | None = None) -> Any:
         """As the machine has it; at the operator's door as the operator has it."""
@@ -71,7 +89,6 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def opened() -> Iterator[Lab]:
-    ec2_model.install()
     lab = Lab()
     yield lab
     lab.close()
@@ -210,6 +227,20 @@ def test_parameters_are_told_apart(lab: Lab) -> None:
     assert refusal(machine.get_parameters, Names=names) == "AccessDeniedException"
 
 
+def test_parameters_below_a_path_are_about_the_path(lab: Lab) -> None:
+    lab.allow(
+        {
+            "Effect": "Allow",
+            "Action": "ssm:GetParametersByPath",
+            "Resource": f"arn:aws:ssm:{REGION}:123456789012:parameter/site/lab/machines/edge",
+        }
+    )
+    machine = lab.client("ssm", Door.AWS)
+    assert machine.get_parameters_by_path(Path="/site/lab/machines/edge")["Parameters"] == []
+    for other in ("/site/lab/machines/database", "/site/lab/machines", "/"):
+        assert refusal(machine.get_parameters_by_path, Path=other) == "AccessDeniedException"
+
+
 def test_an_address_is_claimed_only_as_the_role_may(lab: Lab) -> None:
     ec2 = lab.client("ec2")
     mine, other = (ec2.allocate_address(Domain="vpc")["AllocationId"] for _ in range(2))
@@ -236,6 +267,75 @@ def test_an_address_is_claimed_only_as_the_role_may(lab: Lab) -> None:
     assert refusal(machine.associate_address, **stolen) == "UnauthorizedOperation"
     assert machine.associate_address(**claim)["AssociationId"]
     assert refusal(machine.disassociate_address, PublicIp="x") == "UnauthorizedOperation"
+
+
+def test_private_addresses_are_assigned_only_where_the_role_may(lab: Lab) -> None:
+    ec2 = lab.client("ec2")
+    found = account.instance(lab.instance)
+    assert found
+    here = f"arn:aws:ec2:{REGION}:123456789012"
+    asked = {"NetworkInterfaceId": found.nics[0].id, "SecondaryPrivateIpAddressCount": 1}
+    machine = lab.client("ec2", Door.AWS)
+
+    def may_assign(subnet: str) -> None:
+        lab.allow({
+            "Effect": "Allow", "Action": "ec2:AssignPrivateIpAddresses",
+            "Resource": f"{here}:network-interface/*",
+            "Condition": {"ArnEquals": {"ec2:Subnet": f"{here}:subnet/{subnet}"}},
+        })  # fmt: skip
+
+    others = {subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]}
+    may_assign(min(others - {found.subnet_id}))
+    assert refusal(machine.assign_private_ip_addresses, **asked) == "UnauthorizedOperation"
+    may_assign(str(found.subnet_id))
+    assert len(machine.assign_private_ip_addresses(**asked)["AssignedPrivateIpAddresses"]) == 1
+
+
+def test_log_streams_are_told_apart_by_their_group(lab: Lab) -> None:
+    operator = lab.client("logs")
+    for group in ("/site/lab", "/site/other"):
+        operator.create_log_group(logGroupName=group)
+    actions = ["logs:CreateLogStream", "logs:PutLogEvents"]
+    mine = f"arn:aws:logs:{REGION}:123456789012:log-group:/site/lab:log-stream:*"
+    lab.allow({"Effect": "Allow", "Action": actions, "Resource": mine})
+    logs = lab.client("logs", Door.AWS)
+    stream = {"logStreamName": "a/i-1"}
+    event = {"timestamp": int(time.time() * 1000), "message": "last words"}
+    logs.create_log_stream(logGroupName="/site/lab", **stream)
+    logs.put_log_events(logGroupName="/site/lab", logEvents=[event], **stream)
+    found = operator.get_log_events(logGroupName="/site/lab", **stream)["events"]
+    assert [one["message"] for one in found] == ["last words"]
+    other = {"logGroupName": "/site/other", **stream}
+    assert refusal(logs.create_log_stream, **other) == "AccessDeniedException"
+    assert refusal(logs.delete_log_group, logGroupName="/site/lab") == "AccessDeniedException"
+
+
+def test_a_topic_is_published_to_only_as_the_role_may(lab: Lab) -> None:
+    operator = lab.client("sns")
+    mine, other = (operator.create_topic(Name=name)["TopicArn"] for name in ("a", "b"))
+    lab.allow({"Effect": "Allow", "Action": "sns:Publish", "Resource": mine})
+    sns = lab.client("sns", Door.AWS)
+    assert sns.publish(TopicArn=mine, Message="m")["MessageId"]
+    assert refusal(sns.publish, TopicArn=other, Message="m") == "AccessDenied"
+
+
+def test_metrics_are_written_to_the_roles_own_name_space_only(lab: Lab) -> None:
+    condition = {"StringEquals": {"cloudwatch:namespace": "mine"}}
+    lab.allow(
+        {
+            "Effect": "Allow",
+            "Action": "cloudwatch:PutMetricData",
+            "Resource": "*",
+            "Condition": condition,
+        }
+    )
+    cloudwatch = lab.client("cloudwatch", Door.AWS)
+    data = [{"MetricName": "SignOfLife", "Value": 1.0}]
+    cloudwatch.put_metric_data(Namespace="mine", MetricData=data)
+    wrong = {"Namespace": "other", "MetricData": data}
+    assert refusal(cloudwatch.put_metric_data, **wrong) == "AccessDenied"
+    found = lab.client("cloudwatch").list_metrics()["Metrics"]
+    assert [one["Namespace"] for one in found] == ["mine"]
 
 
 def test_the_operator_may_everything(lab: Lab) -> None:

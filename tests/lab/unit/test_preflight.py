@@ -40,6 +40,11 @@ def test_packages_that_apt_can_install_are_no_objection() -> None:
     assert objection(replace(FIT, packages=("nftables", "mmdebstrap"))) is None
 
 
+def test_only_the_packages_of_programs_that_are_not_there_are_wanted() -> None:
+    programs = {"sh": "dash", "no-such-program": "b", "nor-this": "a", "or-that": "b"}
+    assert preflight.absent(programs) == ("a", "b")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

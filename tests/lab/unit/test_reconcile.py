@@ -12,11 +12,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from lab import account, ec2_model, lives, reconcile
+from lab import account, lives, reconcile
 from lab.api import Api
 from lab.machines import Machine, MachineError
 from lab.reconcile import Reconciler
 from lab.volumes import VolumeError
+
+pytestmark = pytest.mark.usefixtures("corrected")
 
 T = TypeVar("T")
 REGION = "eu-west-1"
@@ -135,7 +137,6 @@ def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Lab]:
     monkeypatch.setattr(Reconciler, "_load", ground.does_nothing)
     monkeypatch.setenv("LAB_STATE", str(tmp_path))
     monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
-    ec2_model.install()
     with mock_aws():
         lab = Lab(ground, tmp_path)
         yield lab

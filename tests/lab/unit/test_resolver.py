@@ -1,8 +1,8 @@
 """What dnsmasq is told of Route 53."""
 
 from lab import dns
-from lab.facts import Facts, Record, Zone
-from tests.lab.unit.aws import ACCOUNT, account
+from lab.facts import Elastic, Facts, Record, Zone
+from tests.lab.unit.aws import ACCOUNT, EDGE, account
 
 ZONE = "lab.site.internal"
 
@@ -25,6 +25,23 @@ def test_a_name_in_no_zone_does_not_exist_and_nobody_is_asked() -> None:
 def test_the_time_to_live_is_the_shortest_of_the_records() -> None:
     told = names(Record(f"a.{ZONE}", "A", 60, ("10.0.0.1",)), Record(f"b.{ZONE}", "A", 1, ("::1",)))
     assert "local-ttl=1" in told.options.splitlines()
+
+
+def test_a_public_name_leads_machines_to_where_its_addresses_are_held() -> None:
+    held, unheld = "127.1.2.3", "127.1.2.4"
+    record = Record("www.site.test", "A", 60, (held, unheld, "203.0.113.20"))
+    facts = account(
+        zones=(Zone("site.test", (record,), public=True),),
+        elastic=(
+            Elastic(held, "eipalloc-1", EDGE.id, "10.0.0.4"),
+            Elastic(unheld, "eipalloc-2"),
+        ),
+    )
+    told = dns.render(facts).hosts.splitlines()
+    assert [line for line in told if line.endswith(" www.site.test")] == [
+        "10.0.0.4 www.site.test",
+        "203.0.113.20 www.site.test",
+    ]
 
 
 def test_an_alias_has_its_own_time_to_live() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,45 @@ def test_a_stack_on_aws_needs_the_user_s_own_pulumi(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="Stack dev is on AWS, and there is no pulumi on PATH"):
         Stack("dev").pulumi()
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, outputs: dict[str, Any] | None) -> None:
+    """Puts another pulumi in its place, which knows the outputs of one stack or of none."""
+
+    def ask(_: Stack, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        assert arguments == ("stack", "output", "--json")
+        said = "error: no stack named 'lab' found" if outputs is None else ""
+        return subprocess.CompletedProcess([], bool(said), json.dumps(outputs), said)
+
+    monkeypatch.setattr(Stack, "_ask", ask)
+
+
+def test_what_a_client_has_to_trust_is_kept_in_a_file_as_it_is_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for certificate in ("one", "another"):
+        answering(monkeypatch, {"url": "https://127.1.2.3", "certificate": certificate})
+        file = Stack("lab").authority()
+        assert file == paths.authority("lab")
+        assert paths.authority("lab").read_text() == certificate
+    assert paths.authority("lab") != paths.authority("dev")
+
+
+def test_a_site_that_clients_trust_already_has_no_such_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answering(monkeypatch, {"url": "https://www.example.org"})
+    assert Stack("dev").authority() is None
+    assert not paths.authority("dev").exists()
+
+
+@pytest.mark.parametrize("outputs", [{}, None])
+def test_where_there_is_no_site_there_is_nothing_to_trust(
+    monkeypatch: pytest.MonkeyPatch, outputs: dict[str, Any] | None
+) -> None:
+    answering(monkeypatch, outputs)
+    with pytest.raises(UserError, match="Stack lab has no url yet: `make up` deploys it"):
+        Stack("lab").authority()
 
 
 def test_the_lock_of_an_engine_that_died_is_taken_away_and_no_other() -> None:

@@ -1,0 +1,1 @@
+"""Rules that every stack must satisfy. They import nothing of the program that they judge."""
