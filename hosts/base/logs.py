@@ -39,6 +39,9 @@ EVENTS, BYTES, OVERHEAD = 10_000, 1_048_576, 26
 """What CloudWatch takes at once: events, and their bytes with so many more for each."""
 DAY = 24 * 3600 * 1000
 """Milliseconds: what it takes at once may be no further apart."""
+PRIORITIES = tuple("01234567")
+INFORMATION = 6
+"""syslog's, for what names none."""
 LONGEST = 32 * 1024
 """Characters of a message; the rest is left out."""
 AGAIN = (1.0, 60.0)
@@ -69,19 +72,33 @@ def parse(line: str) -> Event | None:
         cursor, at = str(entry["__CURSOR"]), int(entry["__REALTIME_TIMESTAMP"]) // 1000
     except (ValueError, KeyError, TypeError):
         return None
-    said = entry.get("MESSAGE")
-    if isinstance(said, list):  # bytes that are no text
-        said = bytes(cast("list[int]", said)).decode(errors="replace")
+    said = _text(entry.get("MESSAGE"))
     if not said:
         return None
+    priority = _text(entry.get("PRIORITY"))
     content = {
-        "unit": entry.get("_SYSTEMD_UNIT") or entry.get("SYSLOG_IDENTIFIER") or "kernel",
-        "priority": int(entry.get("PRIORITY") or 6),
-        "pid": entry.get("_PID"),
-        "message": str(said)[:LONGEST],
+        "unit": _text(entry.get("_SYSTEMD_UNIT"))
+        or _text(entry.get("SYSLOG_IDENTIFIER"))
+        or "kernel",
+        "priority": int(priority) if priority in PRIORITIES else INFORMATION,
+        "pid": _text(entry.get("_PID")) or None,
+        "message": said[:LONGEST],
     }
     known = {key: value for key, value in content.items() if value is not None}
     return Event(at, json.dumps(known, ensure_ascii=False), cursor)
+
+
+def _text(value: object) -> str:
+    """Of a field, which journalctl writes in four ways: as text, as a list of bytes that are no
+    text, as a list of several values, of which the first is taken, or not at all.
+    """
+    if isinstance(value, list):
+        several = cast("list[object]", value)
+        if not all(isinstance(byte, int) for byte in several):
+            return _text(several[0])
+        value = bytes(cast("list[int]", several)).decode(errors="replace")
+    # A half of a pair of surrogates is text for JSON and for nobody else.
+    return "" if value is None else str(value).encode(errors="replace").decode()
 
 
 class Batch:
@@ -102,6 +119,15 @@ class Batch:
         self.events.append(event)
         self._size += event.size
         return True
+
+    def halves(self) -> "tuple[Batch, Batch]":
+        """One after the other, as they were read."""
+        middle = len(self.events) // 2
+        found = Batch(), Batch()
+        for batch, events in zip(found, (self.events[:middle], self.events[middle:]), strict=True):
+            for event in events:
+                batch.add(event)
+        return found
 
     def to_send(self) -> list[dict[str, Any]]:
         """In the order of time, as CloudWatch asks for: a clock that was set may have gone back."""
@@ -125,17 +151,32 @@ class Stream:
         self._where = {"logGroupName": group, "logStreamName": name}
 
     def put(self, batch: Batch) -> None:
-        """Raises `ClientError`, `BotoCoreError`."""
+        """What CloudWatch refuses as such is left out, and nothing beside it.
+
+        Raises `ClientError`, `BotoCoreError`.
+        """
         try:
             self._put(batch)
+        except ClientError as error:
+            if _code(error) != "InvalidParameterException":
+                raise
+            if len(batch.events) == 1:
+                log.warning("an entry is left out, which CloudWatch refuses: %s", error)
+                return
+            for half in batch.halves():
+                self.put(half)
+
+    def _put(self, batch: Batch) -> None:
+        try:
+            self._put_events(batch)
         except ClientError as error:
             if _code(error) != "ResourceNotFoundException":
                 raise
             with contextlib.suppress(self._client.exceptions.ResourceAlreadyExistsException):
                 self._client.create_log_stream(**self._where)
-            self._put(batch)
+            self._put_events(batch)
 
-    def _put(self, batch: Batch) -> None:
+    def _put_events(self, batch: Batch) -> None:
         answer: Mapping[str, Any] = self._client.put_log_events(
             **self._where, logEvents=batch.to_send()
         )
@@ -226,14 +267,19 @@ def command(cursor: Path = CURSOR) -> list[str]:
     """Follows the journal from where it was left, or from its beginning."""
     known = cursor.read_text().strip() if cursor.exists() else ""
     start = f"--after-cursor={known}" if known else "--lines=all"
-    return ["journalctl", "--follow", "--output=json", f"--output-fields={FIELDS}", start]
+    fields = f"--output-fields={FIELDS}"
+    # --all: a field of more than 4096 bytes would be null.
+    return ["journalctl", "--follow", "--all", "--output=json", fields, start]
 
 
-def read(lines: Iterable[str], events: "queue.Queue[Event]") -> None:
-    """Until there are no more; waits while the queue is full."""
-    for line in lines:
-        if event := parse(line):
-            events.put(event)
+def read(lines: Iterable[str], events: "queue.Queue[Event]", ended: Callable[[], None]) -> None:
+    """Until there are no more, or one cannot be read; waits while the queue is full."""
+    try:
+        for line in lines:
+            if event := parse(line):
+                events.put(event)
+    finally:
+        ended()
 
 
 def group(facts: MachineFacts) -> str:
@@ -252,12 +298,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda _signal, _frame: shipper.end())
     with subprocess.Popen(command(), stdout=subprocess.PIPE, text=True, errors="replace") as reader:
         assert reader.stdout  # noqa: S101 it was asked for
-
-        def follow(lines: Iterable[str] = reader.stdout) -> None:
-            read(lines, events)
-            shipper.end()
-
-        threading.Thread(target=follow, daemon=True).start()
+        arguments = reader.stdout, events, shipper.end
+        threading.Thread(target=read, args=arguments, daemon=True).start()
         shipper.run()
         reader.terminate()
 

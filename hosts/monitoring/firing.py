@@ -1,5 +1,6 @@
 """What Alertmanager holds just now, for the machine's report: `scripts.status` reads it there."""
 
+import http.client
 import json
 import urllib.request
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ def fetch(url: str = URL) -> list[dict[str, str]]:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:  # noqa: S310 our own
             return firing(json.load(answer))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, http.client.HTTPException) as error:
         raise OSError(f"{url} answers something else: {error}") from error
 
 

@@ -4,7 +4,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -66,6 +66,9 @@ def test_an_entry_keeps_who_said_what_and_when() -> None:
         ({"MESSAGE": [104, 105, 255]}, "hi\ufffd"),
         ({"MESSAGE": "x" * (logs.LONGEST + 1)}, "x" * logs.LONGEST),
         ({"MESSAGE": "größer\nund größer"}, "größer\nund größer"),
+        ({"MESSAGE": ["the first", "the second"]}, "the first"),
+        ({"MESSAGE": [[104, 105, 255], "the second"]}, "hi\ufffd"),
+        ({"MESSAGE": "half a pair: \ud83d"}, "half a pair: ?"),
     ],
 )
 def test_whatever_was_said_becomes_text_of_bounded_length(
@@ -76,7 +79,28 @@ def test_whatever_was_said_becomes_text_of_bounded_length(
     assert json.loads(event.text)["message"] == message
 
 
-@pytest.mark.parametrize("text", ["", "no json", "[]", "{}", line(MESSAGE=""), line(MESSAGE=None)])
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"PRIORITY": "9"}, {"priority": 6}),
+        ({"PRIORITY": "high"}, {"priority": 6}),
+        ({"PRIORITY": ["2", "6"]}, {"priority": 2}),
+        ({"_SYSTEMD_UNIT": ["a.service", "b.service"]}, {"unit": "a.service"}),
+        ({"_PID": ["1", "2"]}, {"pid": "1"}),
+    ],
+)
+def test_an_odd_field_costs_the_entry_nothing(
+    fields: dict[str, object], expected: dict[str, object]
+) -> None:
+    event = parse(line(**fields))
+    assert event
+    assert expected.items() <= json.loads(event.text).items()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "no json", "[]", "{}", line(MESSAGE=""), line(MESSAGE=None), line(MESSAGE=[])],
+)
 def test_what_says_nothing_is_left_out(text: str) -> None:
     assert parse(text) is None
 
@@ -176,13 +200,25 @@ def test_it_goes_on_where_it_was_left(tmp_path: Path) -> None:
 def test_a_full_queue_lets_the_reader_wait_and_loses_nothing() -> None:
     small: queue.Queue[Event] = queue.Queue(3)
     lines = iter([line(__CURSOR=f"c{number}") for number in range(5)])
-    reader = threading.Thread(target=logs.read, args=(lines, small))
+    ended = threading.Event()
+    reader = threading.Thread(target=logs.read, args=(lines, small, ended.set))
     reader.start()
     reader.join(0.2)
     assert reader.is_alive(), "it waits for room"
     assert [small.get(timeout=5).cursor for _ in range(5)] == [f"c{number}" for number in range(5)]
-    reader.join(5)
-    assert not reader.is_alive()
+    assert ended.wait(5), "there are no more"
+
+
+def test_a_reader_that_fails_ends_the_shipping_for_systemd_to_start_both_anew() -> None:
+    ended = threading.Event()
+
+    def lines() -> Iterator[str]:
+        yield line()
+        raise OSError("journalctl is gone")
+
+    with pytest.raises(OSError, match="is gone"):
+        logs.read(lines(), queue.Queue(), ended.set)
+    assert ended.is_set()
 
 
 @mock_aws
@@ -196,6 +232,27 @@ def test_a_machine_makes_its_own_stream_in_the_stacks_group() -> None:
     stream.put(batch)
     found = client.get_log_events(logGroupName="/site/lab", logStreamName="database-1/i-1")
     assert [one["message"] for one in found["events"]] == ["last words"] * 2
+
+
+def test_one_entry_that_cloudwatch_refuses_keeps_no_other_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    taken: list[str] = []
+
+    class Client:
+        def put_log_events(self, **given: Any) -> dict[str, Any]:
+            said: list[str] = [one["message"] for one in given["logEvents"]]
+            if "odd" in said:
+                raise refused("InvalidParameterException")
+            taken.extend(said)
+            return {}
+
+    batch = Batch()
+    for number, text in enumerate(["a", "b", "odd", "c", "d"]):
+        batch.add(Event(NOW + number, text, f"c{number}"))
+    Stream(Client(), "/site/lab", "database-1/i-1").put(batch)
+    assert taken == ["a", "b", "c", "d"]
+    assert caplog.text.count("is left out") == 1
 
 
 @mock_aws
