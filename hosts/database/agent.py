@@ -405,6 +405,12 @@ class Agent:
         return said.replica and boottime() < said.valid_until and safe
 
     @property
+    def follows(self) -> bool:
+        """Whether this machine applies what the primary writes, however far behind it is."""
+        seen = self.known.seen
+        return seen.follows and boottime() < seen.at + report.STALE
+
+    @property
     def may_go(self) -> bool:
         """Whether nobody relies on this machine: another leads, and waits for it no more."""
         record, me = self.known.pair, self.known.me

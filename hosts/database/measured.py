@@ -10,7 +10,7 @@ from hosts.database.tunables import Tunables
 
 
 def member(
-    status: Mapping[str, Any], tunables: Tunables, *, primary: bool, replica: bool
+    status: Mapping[str, Any], tunables: Tunables, *, primary: bool, follows: bool
 ) -> Iterable[Metric]:
     """One member: `status` is its agent's (`hosts.database.report`)."""
     me = status["member"]
@@ -18,8 +18,8 @@ def member(
     yield gauge("site_database_primary", "Whether writes come to this machine.", float(primary))
     yield gauge(
         "site_database_replica",
-        "Whether this machine takes reads, and could take over.",
-        float(replica),
+        "Whether this machine applies what the primary writes, however far behind it is.",
+        float(follows),
     )
     yield gauge(
         "site_database_in_sync",

@@ -49,6 +49,11 @@ class Seen:
     trouble: str = ""
 
     @property
+    def follows(self) -> bool:
+        """Whether it receives what a primary writes, and applies it, however late."""
+        return bool(self.mysqld and self.mysqld.receiving == "ON" and self.mysqld.applying)
+
+    @property
     def has(self) -> str:
         """All transactions that are here, applied or not."""
         return ",".join(part for part in (self.executed, self.received) if part)

@@ -48,13 +48,12 @@ def to_peers(known: Knowledge, now: Situation, *, copying: bool) -> dict[str, An
     """What the other agents ask for: the fields of `peers.Peer`."""
     seen = known.seen
     mysqld = seen.mysqld
-    running = bool(mysqld and mysqld.receiving == "ON" and mysqld.applying)
     return {
         "member": known.me,
         "executed": seen.executed,
         "received": seen.received,
         "source": mysqld.source if mysqld else "",
-        "running": running and not copying,
+        "running": seen.follows and not copying,
         "acknowledging": bool(mysqld and mysqld.acknowledging),
         "full": now.full,
         "draining": now.draining,

@@ -43,6 +43,7 @@ class Database:
         self._options = Options(**context.options)
         self._agent: Agent | None = None
         self._upkeep: Upkeep | None = None
+        self._was_of_use = False
         self._certificate = measured.Certificate(certificate.SERVER)
 
     def start(self) -> None:
@@ -85,15 +86,19 @@ class Database:
         if agent is None:
             return Health("booting")
         if agent.is_primary or agent.is_replica:
-            said = ["primary" if agent.is_primary else "replica"]
-            if self._upkeep and self._upkeep.trouble:
-                said.append(self._upkeep.trouble)
-            status = agent.status()
-            return Health("ready", "\n".join(said), {"lag": status["lag"]})
+            self._was_of_use = True
+            trouble = self._upkeep.trouble if self._upkeep else ""
+            return self._ready("primary" if agent.is_primary else "replica", trouble)
+        if self._was_of_use and agent.follows:
+            return self._ready("replica", "takes no reads until it has caught up with the primary")
         unit = services.show(UNIT)
         if unit.active == "failed":
             return Health("failed", f"{DOES_NOT_START}\n{services.journal(UNIT, 30)}")
         return Health("booting", agent.trouble() or agent.status()["action"])
+
+    def _ready(self, as_what: str, trouble: str) -> Health:
+        lag = self._agent.status()["lag"] if self._agent else None
+        return Health("ready", "\n".join(filter(None, (as_what, trouble))), {"lag": lag})
 
     def drain(self) -> None:
         """Another machine leads first; then mysqld stops cleanly and lets go of the volume."""
@@ -115,7 +120,7 @@ class Database:
                 agent.status(),
                 agent.known.tunables,
                 primary=agent.is_primary,
-                replica=agent.is_replica,
+                follows=agent.follows,
             )
         yield from self._certificate.metrics()
 
