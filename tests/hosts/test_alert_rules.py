@@ -45,6 +45,8 @@ class Series:
     absent: bool = False
     goes_on: bool = False
     """From where it was: a counter."""
+    samples: int = 3 * PART
+    """After so many it is gone for good."""
 
     def at(self, step: int) -> float:
         """So many steps on."""
@@ -67,6 +69,12 @@ def of(machine: str, metric: str, /, **labels: str) -> str:
     return f"{metric}{{{inside}}}"
 
 
+def response(balancer: str, code: str) -> str:
+    """A load balancer's answers to clients."""
+    labels = {"proxy": "encrypted", "code": code, "job": "load-balancer"}
+    return of(f"load-balancer-{balancer}", "haproxy_frontend_http_responses_total", **labels)
+
+
 def zone(number: str) -> dict[str, Series]:
     """Of one load balancer, one application server and one database machine."""
     found: dict[str, Series] = {}
@@ -83,8 +91,7 @@ def zone(number: str) -> dict[str, Series]:
         labels = {"proxy": "app-servers", "server": slot, "state": "DOWN", **edge}
         found[of(balancer, "haproxy_server_status", **labels)] = Series(0)
     for code, rate in (("2xx", 100), ("5xx", 0)):
-        labels = {"proxy": "encrypted", "code": code, **edge}
-        found[of(balancer, "haproxy_frontend_http_responses_total", **labels)] = Series(0, rate)
+        found[response(number, code)] = Series(0, rate)
     for bound in ("0.1", "1", "5", "+Inf"):
         bucket = of(server, "site_application_request_seconds_bucket", le=bound)
         found[bucket] = Series(0, 10)
@@ -129,7 +136,14 @@ def well() -> dict[str, Series]:
         found[of(machine, "node_cpu_seconds_total", mode="idle", cpu="0")] = Series(0, 0.9)
     for number in ("1", "2"):
         found |= zone(number)
+    # Who had the address before: for a while both are known by it.
+    former = of("app-server-1", "site_machine_info", machine="app-server-0", instance_id="i-0")
+    found[former] = Series(1, samples=PART // 2)
+    file = "/run/site/metrics/backup.prom"
+    for database in ("database-1", "database-2"):
+        found[of(database, "node_textfile_mtime_seconds", file=file)] = Series(0, 1)
     found[of("database-2", "site_backup_every_seconds")] = Series(DAY)
+    found[of("database-2", "site_backup_ship_every_seconds")] = Series(30)
     found[of("database-2", "site_backup_verifies")] = Series(1)
     found[of("database-2", "site_backup_broken")] = Series(0)
     found[of("database-2", "site_backup_full_timestamp_seconds")] = Series(-DAY)
@@ -146,6 +160,12 @@ def gone(machine: str) -> dict[str, Series]:
     address = f'instance="{MACHINES[machine]}"'
     mine = {series for series in well() if address in series}
     return {series: Series(0) if series.startswith("up{") else ABSENT for series in mine}
+
+
+def silent(machine: str, program: str = "agent") -> dict[str, Series]:
+    """What Prometheus sees of a program that ended: what it said last, for ever."""
+    file = f"/run/site/metrics/{program}.prom"
+    return {of(machine, "node_textfile_mtime_seconds", file=file): Series(0)}
 
 
 @dataclass(frozen=True)
@@ -166,12 +186,8 @@ FAULTS: dict[str, Fault] = {
         "app-server-1 at 10.0.0.3",
     ),
     "AgentSilent": Fault(
-        {
-            of(
-                "database-1", "node_textfile_mtime_seconds", file="/run/site/metrics/agent.prom"
-            ): Series(0)
-        },
-        "database-1 at 10.0.0.5: for 19m 50s",
+        silent("app-server-1"),
+        "app-server-1 at 10.0.0.3: for 19m 50s",
     ),
     "ExporterSilent": Fault(
         {of("load-balancer-1", "up", job="load-balancer"): Series(0)},
@@ -239,15 +255,7 @@ FAULTS: dict[str, Fault] = {
         "slot-2 as load-balancer-1 sees it",
     ),
     "ErrorRate": Fault(
-        {
-            of(
-                "load-balancer-1",
-                "haproxy_frontend_http_responses_total",
-                proxy="encrypted",
-                code="5xx",
-                job="load-balancer",
-            ): growing(50)
-        },
+        {response("1", "5xx"): growing(50)},
         "20% of all answers are 5xx",
     ),
     "SlowAnswers": Fault(
@@ -308,6 +316,46 @@ FAULTS: dict[str, Fault] = {
 }
 
 MORE: dict[str, tuple[dict[str, Series], set[str]]] = {
+    "the agent of the primary ended, and the other machine leads": (
+        {
+            **silent("database-1"),
+            of("database-2", "site_database_primary"): Series(1),
+            of("database-2", "site_database_replica"): Series(0),
+        },
+        {"AgentSilent", "DatabaseReplicaLost", "DatabaseNotInSync"},
+    ),
+    "the agent of the primary ended, and nobody leads": (
+        silent("database-1"),
+        {"AgentSilent", "DatabaseNoPrimary", "DatabaseNotInSync"},
+    ),
+    "the agent of a load balancer ended, and nobody has its address": (
+        silent("load-balancer-2"),
+        {"AgentSilent", "AddressWithoutHolder"},
+    ),
+    "the program that backs up ended": (silent("database-2", "backup"), {"NobodyBacksUp"}),
+    "one request of few failed": (
+        {
+            response("1", "2xx"): growing(0.1),
+            response("2", "2xx"): growing(0.1),
+            response("1", "5xx"): growing(0.02),
+        },
+        set(),
+    ),
+    "a replica that only lags": (
+        {of("database-2", "site_database_lag_seconds"): Series(90)},
+        {"DatabaseReplicaLagging"},
+    ),
+    "nobody can say which backups there are": (
+        {of("database-2", "site_backup_full_timestamp_seconds"): ABSENT},
+        {"BackupTooOld"},
+    ),
+    "the log is to be shipped each hour": (
+        {
+            of("database-2", "site_backup_shipped_timestamp_seconds"): Series(FAULT_AT - 600),
+            of("database-2", "site_backup_ship_every_seconds"): Series(3600),
+        },
+        set(),
+    ),
     "a machine was about to drain when it was last asked": (
         {
             **gone("database-2"),
@@ -372,7 +420,8 @@ def samples(well: Series, fault: Series | None) -> str:
         value = (
             value + now.growth * STEP if goes_on else now.at(step % PART if now is fault else step)
         )
-        found.append("_" if now.absent else f"{value:g}" if value < 1e5 else f"{value:.0f}")
+        absent = now.absent or step >= well.samples
+        found.append("_" if absent else f"{value:g}" if value < 1e5 else f"{value:.0f}")
     return " ".join(found)
 
 

@@ -79,7 +79,7 @@ def everything(folder: Path) -> str:
             *app_server.application(folder),
             *load_balancer.addresses([], pulse()),
             *load_balancer.served(1.8e9),
-            *database.member(STATUS, TUNABLES, primary=True, replica=False),
+            *database.member(STATUS, TUNABLES, primary=True, follows=False),
             *backups.backups(settings, [], 5.0, duty=True),
         ]
     )
@@ -200,7 +200,7 @@ def test_a_request_that_took_longer_than_any_bound_is_in_the_last_bucket(tmp_pat
 
 
 def test_a_primary_and_what_the_settings_have() -> None:
-    said = found(database.member(STATUS, TUNABLES, primary=True, replica=False))
+    said = found(database.member(STATUS, TUNABLES, primary=True, follows=False))
     assert said["site_database_primary"] == said["site_database_in_sync"] == 1
     assert said["site_database_replica"] == said["site_database_lag_seconds"] == 0
     assert said["site_database_generation"] == 7
@@ -217,7 +217,7 @@ def test_a_replica_that_knows_nothing_says_so_and_no_number() -> None:
         "waiting": None,
         "table": "unreachable",
     }
-    said = found(database.member(lost, TUNABLES, primary=False, replica=False))
+    said = found(database.member(lost, TUNABLES, primary=False, follows=False))
     assert said["site_database_in_sync"] == 0, "another volume is another member"
     assert said["site_database_holder"] == said["site_database_table_reachable"] == 0
     absent = ("generation", "lag_seconds", "waiting_commits")
@@ -266,6 +266,7 @@ def test_the_newest_backup_and_the_newest_that_was_tried() -> None:
     assert said["site_backup_verified_timestamp_seconds"] == 1
     assert said["site_backup_broken"] == 1
     assert said["site_backup_every_seconds"] == 86400
+    assert said["site_backup_ship_every_seconds"] == 10
     assert said["site_backup_shipped_timestamp_seconds"] == 7
     after = [*fulls, verified(FULL, good=True, at=3.0)]
     assert found(backups.backups(SETTINGS, after, 7.0, duty=True))["site_backup_broken"] == 0

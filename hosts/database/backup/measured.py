@@ -11,7 +11,8 @@ def backups(
     settings: Settings | None, fulls: Sequence[Full] | None, shipped: float | None, *, duty: bool
 ) -> Iterable[Metric]:
     """`fulls` are the complete ones, the oldest first; None: not looked yet. `shipped` is when all
-    of the binary log was last in the bucket, in seconds since the epoch."""
+    of the binary log was last in the bucket, or since when this machine is to see to it, in seconds
+    since the epoch."""
     yield gauge("site_backup_duty", "Whether this machine is the one that backs up.", float(duty))
     if not duty or settings is None:
         return
@@ -25,10 +26,15 @@ def backups(
         "Whether each full backup is to be restored to see that it can be.",
         float(settings.verify),
     )
+    yield gauge(
+        "site_backup_ship_every_seconds",
+        "From one look at the binary log to the next, as the settings have it.",
+        settings.ship_every,
+    )
     if shipped is not None:
         yield gauge(
             "site_backup_shipped_timestamp_seconds",
-            "When all of the binary log was last in the bucket.",
+            "When all of the binary log was last in the bucket, or since when it is to be.",
             shipped,
         )
     if fulls is None:

@@ -123,7 +123,8 @@ class Shipping:
         self.gap = threading.Event()
         """Set when a full backup is needed, because logs between the last one and now are gone."""
         self.shipped: float | None = None
-        """When this machine last found all of the log in the bucket; seconds since the epoch."""
+        """When this machine last found all of the log in the bucket, or since when it is to see to
+        it; seconds since the epoch."""
 
     def step(self) -> float:
         """One look at the logs, if this machine is to; seconds until the next."""
@@ -131,13 +132,14 @@ class Shipping:
         if settings is None:
             return READ_SETTINGS
         if not self._duty():
-            self._shipper = None
+            self._shipper = self.shipped = None
             if not self._ended:
                 with connect(self._here.socket, 30) as session:
                     end_log(session)
                 self._ended = True
             return LOOP
         self._ended = False
+        self.shipped = self.shipped or time.time()
         self.ship(self._open_store(settings.bucket))
         return settings.ship_every
 
