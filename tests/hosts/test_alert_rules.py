@@ -84,8 +84,10 @@ def zone(number: str) -> dict[str, Series]:
     edge = {"job": "load-balancer"}
     found[of(balancer, "up", **edge)] = Series(1)
     for address in ("1", "2"):
-        held = of(balancer, "site_address_held", address=f"eipalloc-{address}")
+        allocation = f"eipalloc-{address}"
+        held = of(balancer, "site_address_held", address=allocation)
         found[held] = Series(float(address == number))
+        found[of(balancer, "site_address_failed", address=allocation)] = Series(0)
     found[of(balancer, "haproxy_backend_active_servers", proxy="app-servers", **edge)] = Series(2)
     for slot in ("slot-1", "slot-2"):
         labels = {"proxy": "app-servers", "server": slot, "state": "DOWN", **edge}
@@ -125,6 +127,7 @@ def well() -> dict[str, Series]:
         ext4 = {"fstype": "ext4", "mountpoint": "/", "device": "/dev/nvme0n1"}
         found[of(machine, "up")] = Series(1)
         found[of(machine, "site_machine_info", machine=machine, instance_id="i-1")] = Series(1)
+        found[of(machine, "site_machine_trouble")] = Series(0)
         found[of(machine, "site_machine_state", state="ready")] = Series(1)
         found[of(machine, "site_machine_state", state="failed")] = Series(0)
         found[of(machine, "site_machine_state", state="draining")] = Series(0)
@@ -185,6 +188,10 @@ FAULTS: dict[str, Fault] = {
         {of("app-server-1", "site_machine_state", state="failed"): Series(1)},
         "app-server-1 at 10.0.0.3",
     ),
+    "MachineTrouble": Fault(
+        {of("app-server-1", "site_machine_trouble"): Series(1)},
+        "app-server-1 at 10.0.0.3: its firewall or its updates stay as they were",
+    ),
     "AgentSilent": Fault(
         silent("app-server-1"),
         "app-server-1 at 10.0.0.3: for 19m 50s",
@@ -229,6 +236,10 @@ FAULTS: dict[str, Fault] = {
     "AddressWithoutHolder": Fault(
         {of("load-balancer-2", "site_address_held", address="eipalloc-2"): Series(0)},
         "eipalloc-2: no load balancer has it",
+    ),
+    "AddressNotMoved": Fault(
+        {of("load-balancer-1", "site_address_failed", address="eipalloc-2"): Series(1)},
+        "eipalloc-2 to load-balancer-1 at 10.0.0.1",
     ),
     "NoApplicationServer": Fault(
         {

@@ -221,24 +221,29 @@ def _slow_writes(site: Site) -> Generator[None]:
 
 
 @contextmanager
+def _denied(site: Site, role: str, action: str) -> Generator[None]:
+    """IAM allows it to no machine of the role."""
+    iam = site.client("iam")
+    (name,) = [r["RoleName"] for r in iam.list_roles()["Roles"] if r["RoleName"].endswith(role)]
+    denied = {"Effect": "Deny", "Action": action, "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [denied]})
+    iam.put_role_policy(RoleName=name, PolicyName="a-fault", PolicyDocument=policy)
+    try:
+        yield
+    finally:
+        iam.delete_role_policy(RoleName=name, PolicyName="a-fault")
+
+
+@contextmanager
 def _bucket_takes_nothing(site: Site) -> Generator[None]:
     """And what was in it is gone."""
-    iam, s3 = site.client("iam"), site.client("s3")
-    backups = site.output("backups")
-    (role,) = [
-        r["RoleName"] for r in iam.list_roles()["Roles"] if r["RoleName"].endswith("database")
-    ]
-    denied = {"Effect": "Deny", "Action": "s3:PutObject", "Resource": "*"}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [denied]})
-    iam.put_role_policy(RoleName=role, PolicyName="a-fault", PolicyDocument=policy)
-    try:
+    s3, backups = site.client("s3"), site.output("backups")
+    with _denied(site, "database", "s3:PutObject"):
         store = Store(s3, backups["bucket"])
         for one in catalog.fulls(store, backups["line"]):
             for found in store.list(one.folder):
                 s3.delete_object(Bucket=backups["bucket"], Key=found.key)
         yield
-    finally:
-        iam.delete_role_policy(RoleName=role, PolicyName="a-fault")
 
 
 @contextmanager
@@ -271,6 +276,11 @@ FAULTS = (
         lambda site: _unstartable(site, "app-server-2", APPLICATION),
     ),
     Fault(
+        "an application server that may not read its parameters",
+        ("MachineTrouble",),
+        lambda site: _denied(site, "app-server", "ssm:GetParametersByPath"),
+    ),
+    Fault(
         "an agent that is stopped",
         ("AgentSilent",),
         lambda site: _stopped(site, "app-server-2", AGENT),
@@ -279,6 +289,14 @@ FAULTS = (
         "both load balancers frozen",
         ("AddressWithoutHolder",),
         lambda site: _frozen(site, "load-balancer"),
+    ),
+    Fault(
+        "a frozen load balancer, and EC2 moves no address",
+        ("AddressNotMoved",),
+        lambda site: _all(
+            _denied(site, "load-balancer", "ec2:AssociateAddress"),
+            faults.frozen(site.machine("load-balancer-1").id),
+        ),
     ),
     Fault("entries that are locked for seconds", ("SlowAnswers",), _slow_writes),
     Fault("a certificate with ten days left", ("CertificateEnding",), _ending_certificate),
