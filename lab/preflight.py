@@ -18,7 +18,7 @@ CLI_SPACE = 3.0
 """GiB: Go's modules and build cache, and the CLI."""
 LAB_SPACE = 2.0
 """GiB: the layers, volumes and journals of a lab."""
-MEMORY = 2.0
+MEMORY = 3.0
 """GiB: seven small machines with what AWS is for them."""
 
 _CAP_SYS_ADMIN = 21

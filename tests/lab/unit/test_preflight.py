@@ -62,7 +62,7 @@ def test_only_the_packages_of_programs_that_are_not_there_are_wanted() -> None:
         ({"file_system": "nfs4"}, ["nfs4", "LAB_STATE"]),
         ({"space": 0.5}, ["2.0 GiB", "0.5 GiB", "/project/.lab"]),
         ({"space": 3.0, "image": False}, ["3.5 GiB", "3.0 GiB"]),
-        ({"memory": 1.0}, ["2.0 GiB of memory", "1.0"]),
+        ({"memory": 1.0}, ["3.0 GiB of memory", "1.0"]),
         ({"other": "/elsewhere/.lab"}, ["/elsewhere/.lab", "make down"]),
         (
             {"taken": True, "holder": " by nginx (process 12)"},
