@@ -105,6 +105,7 @@ def compared(found: dict[str, Figures]) -> list[Figure]:
     return [
         line(f"{https} one application server asked directly", "direct", requests),
         line(f"{https} the same HAProxy with a bare configuration", "bare", requests, "≥ 0.95"),
+        line(f"{https} itself without a journal of requests", "unlogged", requests),
         line(f"{https} nginx with the same features", "nginx", requests, "≥ 1"),
         line(f"new {tls}", "nginx", lambda figures: figures.new_sessions, "≥ 1"),
         line(f"resumed {tls}", "nginx", lambda figures: figures.resumed_sessions, "≥ 1"),

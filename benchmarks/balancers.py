@@ -1,4 +1,5 @@
 """What our HAProxy gives, as ratios: to one application server, to a bare HAProxy, and to nginx.
+What its own journal of requests costs is said beside it.
 
 The same small static answers over HTTPS, kept-alive connections, in turn within one run, so that a
 noisy machine disturbs all alike; then, what it adds to the slowest of a hundred answers at half of
@@ -18,6 +19,7 @@ from tempfile import TemporaryDirectory
 from jinja2 import Template
 
 from hosts.load_balancer.files import CERTIFICATE
+from hosts.load_balancer.render import EDGE
 from tests.lab.site import Machine, Site, eventually
 
 HERE = Path(__file__).parent
@@ -28,7 +30,9 @@ OUTSIDE = "lab-internet"
 """The name space that clients are in."""
 HANDSHAKES = 5
 """Seconds of new connections, one after the other."""
-BARE = "bare-haproxy"
+OTHER = "other-haproxy"
+ASKS = ("-www", "/")
+"""HTTP/1.0 without a host: all three refuse it on the spot, so that TLS alone is compared."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Figures:
     new_sessions: float = 0.0
     """TLS 1.3, on a new connection each."""
     resumed_sessions: float = 0.0
-    """TLS 1.2 (`openssl s_time` resumes no other), on a new connection each."""
+    """TLS 1.2 (`openssl s_time` resumes no other), on a new connection each. As each asks for
+    something: of a connection that is closed without a request, OpenSSL forgets the session."""
     p99: float = 0.0
     """Milliseconds within which 99 of 100 requests are answered, at half of our own most."""
 
@@ -79,6 +84,7 @@ def measure(site: Site) -> dict[str, Figures]:
     targets = [f"{server.address}:8443" for server in servers]
     contenders: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
         "ours": nullcontext,
+        "unlogged": lambda: _unlogged(site, balancer),
         "bare": lambda: _bare(site, balancer, targets),
         "nginx": lambda: _nginx(site, balancer, targets),
     }
@@ -140,9 +146,13 @@ def _p99(netns: str, target: str, rate: float) -> float:
 
 def _sessions(netns: str, target: str, *options: str) -> float:
     """TLS sessions per second, one after the other."""
-    said = _in(netns, "openssl", "s_time", "-connect", target, "-time", str(HANDSHAKES), *options)
+    time = ("-time", str(HANDSHAKES))
+    said = _in(netns, "openssl", "s_time", "-connect", target, *time, *ASKS, *options)
     found = re.search(r"(\d+) connections in (\d+) real seconds", said)
-    if not found:
+    resumed = re.findall("^[*tr]+$", said, re.MULTILINE)
+    if not found or (
+        "-reuse" in options and resumed and resumed[0].count("r") < len(resumed[0]) / 2
+    ):
         raise RuntimeError(said)
     return int(found[1]) / int(found[2])
 
@@ -163,19 +173,37 @@ def _instead_of_ours(site: Site, balancer: Machine) -> Generator[None]:
 
 
 @contextmanager
-def _bare(site: Site, balancer: Machine, servers: list[str]) -> Generator[None]:
-    template = Template((HERE / "bare.cfg.j2").read_text(), keep_trailing_newline=True)
-    file = f"/run/{BARE}.cfg"
-    content = template.render(certificate=CERTIFICATE, servers=servers)
-    site.run(balancer.name, "sh", "-c", f"cat > {file}", given=content)
+def _another(site: Site, balancer: Machine, *files: str) -> Generator[None]:
+    """Another HAProxy, in ours' place."""
+    options = [word for file in files for word in ("-f", file)]
     with _instead_of_ours(site, balancer):
-        run = ("systemd-run", "--quiet", f"--unit={BARE}", "haproxy", "-db", "-f", file)
+        run = ("systemd-run", "--quiet", f"--unit={OTHER}", "haproxy", "-db", *options)
         site.run(balancer.name, *run)
         try:
-            eventually("the bare HAProxy listens", lambda: _listens(balancer.netns), 10)
+            eventually("the other HAProxy listens", lambda: _listens(balancer.netns), 10)
             yield
         finally:
-            site.run(balancer.name, "systemctl", "stop", BARE)
+            site.run(balancer.name, "systemctl", "stop", OTHER)
+
+
+@contextmanager
+def _bare(site: Site, balancer: Machine, servers: list[str]) -> Generator[None]:
+    template = Template((HERE / "bare.cfg.j2").read_text(), keep_trailing_newline=True)
+    file = f"/run/{OTHER}.cfg"
+    content = template.render(certificate=CERTIFICATE, servers=servers)
+    site.run(balancer.name, "sh", "-c", f"cat > {file}", given=content)
+    with _another(site, balancer, file):
+        yield
+
+
+@contextmanager
+def _unlogged(site: Site, balancer: Machine) -> Generator[None]:
+    """Ours, but for its journal of requests."""
+    edge = f"/run/{OTHER}-edge.cfg"
+    site.run(balancer.name, "sh", "-c", f"sed '/^ *log global/d' {EDGE} > {edge}")
+    with _another(site, balancer, edge, "/etc/haproxy/haproxy.cfg"):
+        eventually("it has its servers", lambda: _serves(balancer), 30)
+        yield
 
 
 @contextmanager
@@ -185,7 +213,8 @@ def _nginx(site: Site, balancer: Machine, servers: list[str]) -> Generator[None]
         certificate = Path(scratch) / "certificate.pem"
         certificate.write_text(site.run(balancer.name, "cat", str(CERTIFICATE)))
         template = Template((HERE / "nginx.conf.j2").read_text())
-        conf.write_text(template.render(scratch=scratch, servers=servers))
+        journal = _root(balancer) / "run/systemd/journal/dev-log"
+        conf.write_text(template.render(scratch=scratch, servers=servers, journal=journal))
         command = ["ip", "netns", "exec", balancer.netns, "nginx", "-c", str(conf), "-p", scratch]
         with subprocess.Popen(command) as nginx:
             try:
@@ -193,6 +222,25 @@ def _nginx(site: Site, balancer: Machine, servers: list[str]) -> Generator[None]
                 yield
             finally:
                 nginx.terminate()
+
+
+def _root(machine: Machine) -> Path:
+    """Its file system, as its own processes see it."""
+    pid = subprocess.check_output(["ip", "netns", "pids", machine.netns], text=True).split()[0]
+    return Path(f"/proc/{pid}/root")
+
+
+def _serves(balancer: Machine) -> bool:
+    asked = (
+        "curl",
+        "-sS",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "http://127.0.0.1:8404/serving",
+    )
+    return _in(balancer.netns, *asked) == "200"
 
 
 def _listens(netns: str) -> bool:
