@@ -14,7 +14,7 @@ from hosts.app_server.gunicorn_conf import COUNTERS, DRAINING, FOLDER, LAYOUT
 from hosts.app_server.options import Options
 from hosts.base import aws, parameters, services
 from hosts.base.agent import Context, Health, in_background
-from hosts.base.certificate import CertificateError, look
+from hosts.base.certificate import Certificate, CertificateError, look
 from hosts.base.facts import MachineFacts
 from hosts.base.metrics import Histogram, Metric
 from hosts.base.metrics import certificate as of_certificate
@@ -47,7 +47,7 @@ class AppServer:
         self._failed_at: float | None = None
         self._keeping = False
         self._trouble = ""
-        self._certificate_ends: float | None = None
+        self._certificate: Certificate | None = None
 
     def start(self) -> None:
         """Fetches the secrets, then starts HAProxy, then the application."""
@@ -90,8 +90,8 @@ class AppServer:
     def metrics(self) -> Iterable[Metric | Histogram]:
         """What the application did, and how long its certificate is good for."""
         yield from measured.application()
-        if self._certificate_ends is not None:
-            yield of_certificate("app-server", self._certificate_ends)
+        if self._certificate is not None:
+            yield from of_certificate("app-server", self._certificate)
 
     def _keep_secrets(self) -> None:
         client = aws.ssm(self._facts.region)
@@ -109,7 +109,7 @@ class AppServer:
     def _renew(self, client: "SSMClient") -> None:
         if certificate.renew(client, self._facts, self._address):
             log.info("there is a new certificate")
-        self._certificate_ends = look((parameters.FOLDER / certificate.SERVER).read_text()).ends
+        self._certificate = look((parameters.FOLDER / certificate.SERVER).read_text())
         secrets.hand_over(files=[certificate.SERVER])
 
     def _failed(self, result: str) -> Health:

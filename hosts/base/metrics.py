@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from hosts.base import services
+from hosts.base.certificate import Certificate
 from hosts.base.coordination import State
 from hosts.base.facts import MachineFacts
 from hosts.base.parameters import FOLDER as MEMORY
@@ -125,14 +126,15 @@ def machine(
     )
 
 
-def certificate(which: str, ends: float) -> Metric:
-    """When a certificate of this machine ends, in seconds since the epoch."""
-    return gauge(
-        "site_certificate_ends_timestamp_seconds",
-        "When a certificate ends, in seconds since the epoch.",
-        ends,
-        certificate=which,
-    )
+def certificate(which: str, found: Certificate) -> Iterable[Metric]:
+    """From when until when one of this machine's certificates is good."""
+    for name, at in (("begins", found.begins), ("ends", found.ends)):
+        yield gauge(
+            f"site_certificate_{name}_timestamp_seconds",
+            f"When a certificate {name}, in seconds since the epoch.",
+            at,
+            certificate=which,
+        )
 
 
 class Exposition:

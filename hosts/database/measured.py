@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hosts.base.certificate import CertificateError, look
-from hosts.base.metrics import Metric, certificate, gauge
+from hosts.base import certificate, metrics
+from hosts.base.metrics import Metric, gauge
 from hosts.database.tunables import Tunables
 
 
@@ -72,14 +72,14 @@ class Certificate:
     def __init__(self, file: Path) -> None:
         """Key and certificate in one."""
         self._file = file
-        self._seen: tuple[int, float] | None = None
+        self._seen: tuple[int, certificate.Certificate] | None = None
 
     def metrics(self) -> Iterable[Metric]:
         """None before there is one."""
         try:
             changed = self._file.stat().st_mtime_ns
             if self._seen is None or self._seen[0] != changed:
-                self._seen = changed, look(self._file.read_text()).ends
-        except (OSError, CertificateError):
+                self._seen = changed, certificate.look(self._file.read_text())
+        except (OSError, certificate.CertificateError):
             return
-        yield certificate("database", self._seen[1])
+        yield from metrics.certificate("database", self._seen[1])

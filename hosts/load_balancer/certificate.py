@@ -90,9 +90,9 @@ class Keeper:
         self._try("whom application servers are known by", self._follow_authorities)
 
     @property
-    def ends(self) -> float | None:
-        """When the certificate ends that clients see, in seconds since the epoch."""
-        return self._served.ends if self._served else None
+    def served(self) -> certificate.Certificate | None:
+        """What clients see, once there is one."""
+        return self._served
 
     def detail(self, now: float | None = None) -> str:
         """How long clients see the certificate for; then what is wrong, if any is.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from hosts.base.certificate import Certificate
 from hosts.base.metrics import Metric, certificate, gauge
 from hosts.load_balancer.claim_address import Claim, Pulse
 
@@ -25,7 +26,7 @@ def addresses(claims: Sequence[Claim], pulse: Pulse) -> Iterable[Metric]:
     )
 
 
-def served(ends: float | None) -> Iterable[Metric]:
+def served(found: Certificate | None) -> Iterable[Metric]:
     """The certificate that clients see, once there is one."""
-    if ends is not None:
-        yield certificate("edge", ends)
+    if found is not None:
+        yield from certificate("edge", found)

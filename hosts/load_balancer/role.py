@@ -157,7 +157,7 @@ class LoadBalancer:
     def metrics(self) -> Iterable[Metric]:
         """Who has which address, and how long the site's certificate is good for."""
         yield from measured.addresses(self._claims, self._pulse)
-        yield from measured.served(self._certificates.ends)
+        yield from measured.served(self._certificates.served)
 
     def _keep_certificates(self) -> None:
         pause = threading.Event()

@@ -69,6 +69,14 @@ def of(machine: str, metric: str, /, **labels: str) -> str:
     return f"{metric}{{{inside}}}"
 
 
+def certified(machine: str, which: str, begins: float, ends: float) -> dict[str, Series]:
+    """A certificate of a machine."""
+    return {
+        of(machine, f"site_certificate_{name}_timestamp_seconds", certificate=which): Series(at)
+        for name, at in (("begins", begins), ("ends", ends))
+    }
+
+
 def response(balancer: str, code: str) -> str:
     """A load balancer's answers to clients."""
     labels = {"proxy": "encrypted", "code": code, "job": "load-balancer"}
@@ -102,10 +110,12 @@ def zone(number: str) -> dict[str, Series]:
     queries = of(database, "mysql_global_status_queries", job="mysqld")
     found[queries] = Series(0, 500)
     found[of(server, "up", job="way-to-database")] = Series(1)
-    ends = "site_certificate_ends_timestamp_seconds"
-    found[of(balancer, ends, certificate="edge")] = Series(60 * DAY)
-    found[of(server, ends, certificate="app-server")] = Series(60 * DAY)
-    found[of(database, ends, certificate="database")] = Series(400 * DAY)
+    for machine, which, days in (
+        (balancer, "edge", 60),
+        (server, "app-server", 60),
+        (database, "database", 400),
+    ):
+        found |= certified(machine, which, -30 * DAY, days * DAY)
     leads = number == "1"
     found[of(database, "site_database_primary")] = Series(float(leads))
     found[of(database, "site_database_replica")] = Series(float(not leads))
@@ -359,6 +369,14 @@ MORE: dict[str, tuple[dict[str, Series], set[str]]] = {
     "nobody can say which backups there are": (
         {of("database-2", "site_backup_full_timestamp_seconds"): ABSENT},
         {"BackupTooOld"},
+    ),
+    "a certificate of six days is half way through": (
+        certified("load-balancer-1", "edge", -3 * DAY, 3 * DAY),
+        set(),
+    ),
+    "a certificate of six days was not renewed": (
+        certified("load-balancer-1", "edge", -5 * DAY, DAY),
+        {"CertificateEnding"},
     ),
     "the log is to be shipped each hour": (
         {

@@ -12,6 +12,7 @@ import pytest
 from hosts.app_server import measured as app_server
 from hosts.app_server.gunicorn_conf import BOUNDS, COUNTERS, OnThisMachine
 from hosts.base import metrics
+from hosts.base.certificate import Certificate
 from hosts.base.metrics import Exposition, Histogram, Metric, gauge, text
 from hosts.database import measured as database
 from hosts.database.backup import measured as backups
@@ -78,7 +79,7 @@ def everything(folder: Path) -> str:
             *metrics.machine(values.facts("database"), "i-1", "ready", ""),
             *app_server.application(folder),
             *load_balancer.addresses([], pulse()),
-            *load_balancer.served(1.8e9),
+            *load_balancer.served(Certificate(1.7e9, 1.8e9, self_signed=False)),
             *database.member(STATUS, TUNABLES, primary=True, follows=False),
             *backups.backups(settings, [], 5.0, duty=True),
         ]
@@ -230,9 +231,10 @@ def test_a_certificate_that_was_exchanged_is_looked_at_again(tmp_path: Path) -> 
     assert list(watched.metrics()) == []
     _, certificate = certificates.server("a")
     file.write_text(certificates.pem(certificate))
-    (said,) = found(watched.metrics()).values()
-    assert said == pytest.approx(certificate.not_valid_after_utc.timestamp(), abs=2)
-    assert list(found(watched.metrics()).values()) == [said]
+    said = list(found(watched.metrics()).values())
+    times = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    assert said == [pytest.approx(at.timestamp(), abs=2) for at in times]
+    assert list(found(watched.metrics()).values()) == said
 
 
 FULL = Full(

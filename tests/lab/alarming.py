@@ -181,7 +181,7 @@ def _filled(site: Site, name: str) -> Generator[None]:
 
 @contextmanager
 def _ending_certificate(site: Site) -> Generator[None]:
-    key, certificate = certificates.server("site.example", days=10)
+    key, certificate = certificates.server("site.example", days=10, begins=-80)
     tls = {"certificate": certificates.pem(certificate), "key": key}
     outcome = site.up({"monitoring.webhook": WEBHOOK, "loadBalancers.tls": tls})
     assert outcome.status == 0, outcome.text

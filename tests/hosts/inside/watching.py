@@ -121,7 +121,7 @@ def main() -> None:
         [
             metrics.gauge("site_machine_info", "x", 1, machine="all-of-them", role="any"),
             metrics.Histogram("site_application_request_seconds", "x", (0.1, 1), (5, 3, 1), 4.5),
-            metrics.certificate("edge", look(Path("/srv/certificate.pem").read_text()).ends),
+            *metrics.certificate("edge", look(Path("/srv/certificate.pem").read_text())),
         ],
     )
     aws = Aws()
