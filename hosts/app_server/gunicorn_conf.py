@@ -82,7 +82,7 @@ class Counter:
             LAYOUT.pack_into(self._memory, 0, self._in_flight, time.monotonic())
 
     def answered(self, status: str, seconds: float) -> None:
-        """A request was answered, ``200 OK``, so long after it came."""
+        """A request was answered, ``200 OK``, beginning so long after it came."""
         with self._lock:
             known = f"{status[:1]}xx"
             self._classes[CLASSES.index(known if known in CLASSES else "5xx")] += 1
@@ -185,17 +185,18 @@ class OnThisMachine:
         """WSGI."""
         body_in = limited(environ)
         refused = False
-        began, said = time.monotonic(), ""
+        began, said, took = time.monotonic(), "", 0.0
 
         def start(
             status: str, headers: list[tuple[str, str]], *exc_info: object
         ) -> Callable[[bytes], Any]:
-            nonlocal refused, said
+            nonlocal refused, said, took
             if body_in and body_in.exceeded:
                 # Whatever the application makes of its error.
                 refused, status = True, "413 Content Too Large"
                 headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(TOO_LARGE)))]
-            said = status
+            # Not what follows: a stream of events is no slow answer.
+            said, took = status, time.monotonic() - began
             kept = [header for header in headers if header[0].lower() != "x-served-by"]
             return start_response(status, [*kept, ("X-Served-By", self._name)], *exc_info)
 
@@ -207,7 +208,7 @@ class OnThisMachine:
 
         def done() -> None:
             self._counter.add(-1)
-            self._counter.answered(said or "500", time.monotonic() - began)
+            self._counter.answered(said or "500", took if said else time.monotonic() - began)
 
         self._counter.add(1)
         try:

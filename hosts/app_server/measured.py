@@ -32,7 +32,7 @@ def application(folder: Path = FOLDER) -> Iterable[Metric | Histogram]:
     )
     yield Histogram(
         "site_application_request_seconds",
-        "From a request's coming to the application to the end of its answer.",
+        "From a request's coming to the application to the beginning of its answer.",
         BOUNDS,
         buckets,
         seconds,

@@ -166,6 +166,26 @@ def test_an_answer_is_counted_by_its_class_and_a_health_check_is_not(
     assert said["site_application_requests_in_flight"] == 0
 
 
+def test_a_stream_of_events_is_no_slow_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("hosts.app_server.gunicorn_conf.time.monotonic", lambda: now)
+
+    def events(_: dict[str, Any], start: Any) -> Iterable[bytes]:
+        nonlocal now
+        now = 0.25
+        start("200 OK", [("Content-Type", "text/event-stream")])
+        return iter([b"data: 1\n\n"])
+
+    body: Any = OnThisMachine(events, "a", "/healthz", tmp_path)(
+        {"PATH_INFO": "/"}, lambda *_: None
+    )
+    now = 3600.0
+    body.close()
+    assert found(app_server.application(tmp_path))["site_application_request_seconds_sum"] == 0.25
+
+
 def test_an_application_that_breaks_is_counted_as_an_error(tmp_path: Path) -> None:
     def broken(_: dict[str, Any], start: Any) -> Iterable[bytes]:
         start("200 OK", [])
