@@ -49,18 +49,27 @@ class Looker:
         self._clock = clock
         self._sleep = sleep
         self._epoch = epoch
-        # One after the other: boto3 makes no two clients at once.
         self._dynamodb: Any = found.dynamodb()
+        self._others = False
+
+    def _connect(self) -> None:
+        """Makes the other clients: one after the other, as boto3 makes no two at once."""
+        if self._others:
+            return
+        found = self._found
         self._ec2: Any = found.ec2()
         self._ssm: Any = found.ssm()
         self._cloudwatch = found.client("cloudwatch")
         self._s3 = found.client("s3") if found.outputs.get("backups") else None
+        self._others = True
 
     def look(self) -> Facts:
         """The facts of now. Raises `ClientError`, `BotoCoreError` or `StoreError`."""
         began = self._clock()
         with ThreadPoolExecutor(_PARALLEL) as pool:
+            # First: from here on leases have time to be renewed.
             table = pool.submit(self._table)
+            self._connect()
             described = pool.submit(instances, self._ec2, self._found.prefix)
             owner = pool.submit(self._found.owner)
             addresses = pool.submit(self._addresses)
