@@ -18,7 +18,7 @@ from tests import certificates
 from tests.lab import traffic
 from tests.lab.database.load import load
 from tests.lab.database.pair import AGENT, MYSQLD, Pair
-from tests.lab.prometheus import MACHINE, firing
+from tests.lab.prometheus import MACHINE, firing, query
 from tests.lab.site import Site, eventually
 
 APPLICATION = "site-app.service"
@@ -168,6 +168,9 @@ def _unstartable(site: Site, name: str, unit: str) -> Generator[None]:
 @contextmanager
 def _filled(site: Site, name: str) -> Generator[None]:
     """All but a twentieth of its volume."""
+    eventually(
+        "there is a trend", lambda: query(site, "node_filesystem_avail_bytes offset 10m"), 660
+    )
     script = (
         "set -- $(df --output=avail,size --block-size=1 /var/lib/mysql | tail -n 1);"
         " fallocate --length $(($1 - $2 / 20)) /var/lib/mysql/.filled"
