@@ -86,7 +86,11 @@ def test_a_shell_finds_the_scripts_python_and_keeps_the_credentials_for_aws(
     monkeypatch.setenv("PATH", "/usr/bin")
     monkeypatch.setenv("AWS_PROFILE", "production")
     assert commands.env(Stack("dev"), parse(["--stack", "dev", "env"])) == 0
-    assert capsys.readouterr().out == f"export PATH='{paths.PROJECT}/.venv/bin:/usr/bin'\n"
+    assert capsys.readouterr().out.splitlines() == [
+        f"export PATH='{paths.PROJECT}/.venv/bin:/usr/bin'",
+        "export AWS_REGION='eu-central-1'",
+        "export AWS_DEFAULT_REGION='eu-central-1'",
+    ]
 
 
 @pytest.mark.parametrize(("status", "shown"), [(0, False), (1, False), (2, True)])
