@@ -4,9 +4,11 @@ import contextlib
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any, cast, get_args
 
 import pulumi
+import yaml
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
@@ -21,6 +23,7 @@ PULUMI: dict[str, dict[str, bool]] = {
     "preview": {"--diff": False, "--policy-pack": True},
     "destroy": {},
     "login": {},
+    "stack": {"--show-urns": False},
     "stack init": {"--secrets-provider": True},
     "stack select": {},
     "stack output": {"--json": False},
@@ -28,8 +31,8 @@ PULUMI: dict[str, dict[str, bool]] = {
     "config set": {"--path": False, "--secret": False},
     "config rm": {"--path": False},
 }
-"""The program was tried with these; whether an option takes a value. tests/lab asks Pulumi's own
-CLI whether it has them."""
+"""What the program was tried with, and what is Pulumi's alone; whether an option takes a value.
+tests/lab asks Pulumi's own CLI whether it has them."""
 _NAMED = ("stack init", "stack select", "stack change-secrets-provider")
 """They take a name, whatever it is."""
 
@@ -64,7 +67,7 @@ def check(arguments: Sequence[str], *, fed: bool = False) -> None:
             if output not in re.findall(r'export\("(\w+)"', (PROJECT / "__main__.py").read_text()):
                 raise NotUnderstoodError(f"the program has no output {output}")
         case _:
-            if len(places) != (name in _NAMED):
+            if len(places) != (name in _NAMED) and (name, len(places)) != ("login", 1):
                 raise NotUnderstoodError(f"`pulumi {name}` does not take {' '.join(places)!r}")
 
 
@@ -97,11 +100,34 @@ def setting(key: str, value: str, *, path: bool) -> None:
         given = json.loads(value)
     for name in reversed(more):
         given = {name: given}
-    text = given if isinstance(given, str) else json.dumps(given)
+    why = [_refused(stack, first, given) for stack in sorted(PROJECT.glob("Pulumi.*.yaml"))]
+    if all(why):
+        raise NotUnderstoodError(why[0])
+
+
+def _refused(stack: Path, key: str, given: Any) -> str:
+    """Why a stack cannot have it beside what its file says; empty if it can."""
+    config = yaml.safe_load(stack.read_text())["config"]
+    settings: dict[str, Any] = {"deletionProtection": False} | {
+        name.removeprefix("site:"): value
+        for name, value in config.items()
+        if name.startswith("site:")
+    }
+    settings[key] = _merged(settings.get(key), given)
     try:
-        parse({"deletionProtection": "false", first: text})
+        parse({n: v if isinstance(v, str) else json.dumps(v) for n, v in settings.items()})
     except pulumi.RunError as error:
-        raise NotUnderstoodError(str(error)) from None
+        return str(error)
+    return ""
+
+
+def _merged(former: Any, given: Any) -> Any:
+    if not (isinstance(former, dict) and isinstance(given, dict)):
+        return given
+    known = cast("dict[str, Any]", former)
+    return known | {
+        key: _merged(known.get(key), value) for key, value in cast("dict[str, Any]", given).items()
+    }
 
 
 def _model(annotation: Any) -> Any:

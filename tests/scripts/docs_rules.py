@@ -56,6 +56,7 @@ LISTED = {
     'curl --cacert "$(make -s ca)" "$(make -s url)"': "run by tests/lab/test_docs_commands.py",
     "curl --resolve": "an option of curl's that is named",
     "git checkout Pulumi.lab.yaml": "git's own",
+    "git revert": "git's own",
     "ls /var/lib/mysql/aside": "there once something was put aside: tests/lab/database",
     "cd examples/reports": "the folder is there: tests/engine runs that example",
     "python3 -m venv .venv": "Python's own",
