@@ -16,7 +16,7 @@ without_machines := tests/engine tests/hosts tests/lab/unit tests/scripts tests/
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { gsub(/[$$][$$]/, "$$", $$2); printf "%-8s  %s\n", $$1, $$2 }' Makefile
 
 up: ground venv ## build the site, or bring it to what the program says; ends with its URL
 	@$(lab) up
@@ -39,7 +39,7 @@ url: venv ## where the site is, the URL alone
 ca: venv ## the file that a client has to trust, as in curl --cacert FILE
 	@$(lab) ca
 
-env: venv ## what a shell sets to use pulumi and aws here: eval "$$(make -s env)"
+env: venv ## what a shell sets to use pulumi, aws and python -m scripts.…: eval "$$(make -s env)"
 	@$(lab) env
 
 shell: venv ## a shell in a machine: make shell NAME=database-1

@@ -123,10 +123,16 @@ def ca(stack: Stack, _asked: Namespace) -> int:
 
 
 def env(stack: Stack, _asked: Namespace) -> int:
-    """What a shell must set to use pulumi and aws on this stack."""
+    """What a shell must set to use pulumi, aws and the scripts on this stack."""
     if stack.is_lab:
         _running()
-    sys.stdout.write("\n".join(exports(stack.own_variables(), os.environ)) + "\n")
+    ours = stack.own_variables()
+    path = ours.get("PATH", os.environ.get("PATH", os.defpath))
+    ours["PATH"] = os.pathsep.join([str(paths.PROJECT / ".venv/bin"), path])
+    if not stack.is_lab and stack.region:
+        ours |= dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), stack.region)
+    # On AWS the user's own credentials and backend stay.
+    sys.stdout.write("\n".join(exports(ours, os.environ if stack.is_lab else {})) + "\n")
     return 0
 
 

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from lab import commands, fleet
+from lab import commands, fleet, paths
 from lab.__main__ import COMMANDS, parse
 from lab.stack import Stack, exports
 
@@ -77,6 +77,19 @@ def test_exports_survive_a_shell_and_hide_what_would_lead_elsewhere() -> None:
         "unset PULUMI_ACCESS_TOKEN",
         "export AWS_REGION='eu-west-1'",
         "export ODD='it'\\''s $HOME'",
+    ]
+
+
+def test_a_shell_finds_the_scripts_python_and_keeps_the_credentials_for_aws(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin")
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    assert commands.env(Stack("dev"), parse(["--stack", "dev", "env"])) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"export PATH='{paths.PROJECT}/.venv/bin:/usr/bin'",
+        "export AWS_REGION='eu-central-1'",
+        "export AWS_DEFAULT_REGION='eu-central-1'",
     ]
 
 
