@@ -30,6 +30,7 @@ def statement(**parts: object) -> str:
 
 zones = aws.get_availability_zones(state="available").names
 image = aws.ec2.get_ami(owners=["self"], most_recent=True, name_regex=other("lab", "other"))
+tags = either({"a": "b", "c": "d"}, {"a": "e"})
 trust = statement(Principal={"Service": "ec2.amazonaws.com"}, Action="sts:AssumeRole")
 
 vpc = aws.ec2.Vpc("net", cidr_block="10.0.0.0/16", enable_dns_hostnames=either(True, False))
@@ -43,7 +44,7 @@ subnet = aws.ec2.Subnet(
 far = aws.ec2.Subnet(
     "far", vpc_id=vpc.id, cidr_block=other("10.0.1.0/24", "10.0.2.0/24"), availability_zone=zones[1]
 )
-internet = aws.ec2.InternetGateway("internet", vpc_id=vpc.id, tags={"a": either("b", "c")})
+internet = aws.ec2.InternetGateway("internet", vpc_id=vpc.id, tags=tags)
 table = aws.ec2.RouteTable("table", vpc_id=vpc.id)
 spare = aws.ec2.RouteTable("spare", vpc_id=vpc.id)
 address = aws.ec2.Eip("nat", domain="vpc")
@@ -90,7 +91,7 @@ aws.ec2.VpcEndpoint(
     route_table_ids=either([table.id], [table.id, spare.id]),
 )
 aws.ec2.DefaultSecurityGroup("default", vpc_id=vpc.id, ingress=[], egress=[])
-group = aws.ec2.SecurityGroup("web", vpc_id=vpc.id, tags={"a": either("b", "c")})
+group = aws.ec2.SecurityGroup("web", vpc_id=vpc.id, tags=tags)
 second = aws.ec2.SecurityGroup("second", vpc_id=vpc.id, description=other("one", "two"))
 aws.ec2.VpcEndpoint(
     "ssm",
@@ -113,7 +114,9 @@ aws.vpc.SecurityGroupIngressRule(
 aws.vpc.SecurityGroupEgressRule(
     "out", security_group_id=group.id, ip_protocol="-1", cidr_ipv4=either("10.0.0.0/8", "0.0.0.0/0")
 )
-role = aws.iam.Role("role", assume_role_policy=trust, max_session_duration=either(3600, 7200))
+role = aws.iam.Role(
+    "role", assume_role_policy=trust, max_session_duration=either(3600, 7200), tags=tags
+)
 other_role = aws.iam.Role("other", assume_role_policy=trust, path=other("/", "/x/"))
 aws.iam.RolePolicy(
     "may", role=role.name, policy=statement(Action=either("s3:Get*", "s3:*"), Resource="*")
@@ -126,7 +129,9 @@ aws.iam.RolePolicyAttachment(
         "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess",
     ),
 )
-profile = aws.iam.InstanceProfile("profile", role=other_role.name if update else role.name)
+profile = aws.iam.InstanceProfile(
+    "profile", role=other_role.name if update else role.name, tags=tags
+)
 machine = aws.ec2.Instance(
     "machine",
     ami=image.id,
@@ -172,7 +177,7 @@ aws.ec2.VolumeAttachment(
     volume_id=volume.id,
     opts=pulumi.ResourceOptions(delete_before_replace=True),
 )
-bucket = aws.s3.Bucket("bucket", force_destroy=True, tags={"a": either("b", "c")})
+bucket = aws.s3.Bucket("bucket", force_destroy=True, tags=tags)
 aws.s3.BucketPublicAccessBlock(
     "bucket", bucket=bucket.bucket, block_public_acls=either(True, False)
 )
@@ -231,6 +236,7 @@ aws.ssm.Parameter(
     type="SecureString",
     value=either("one", "two"),
     description="a word",
+    tags=tags,
 )
 aws.dynamodb.Table(
     "table",
@@ -241,9 +247,10 @@ aws.dynamodb.Table(
     server_side_encryption={"enabled": True},
     ttl={"attribute_name": "gone", "enabled": True},
     deletion_protection_enabled=False,
+    tags=tags,
 )
 zone = aws.route53.Zone(
-    "zone", name="a.internal", comment=either("x", "y"), vpcs=[{"vpc_id": vpc.id}]
+    "zone", name="a.internal", comment=either("x", "y"), vpcs=[{"vpc_id": vpc.id}], tags=tags
 )
 aws.route53.Record(
     "name",
@@ -262,7 +269,7 @@ check = aws.route53.HealthCheck(
     fqdn="a.example",
     failure_threshold=either(3, 4),
     request_interval=30,
-    tags={"a": either("b", "c")},
+    tags=tags,
 )
 for number in ("1", "2"):
     aws.route53.Record(
@@ -285,7 +292,7 @@ command = local.Command(
     environment={"WHAT": either("one", "two")},
     triggers=[other(1, 2)],
 )
-vault = aws.backup.Vault("vault", force_destroy=True, tags={"a": either("b", "c")})
+vault = aws.backup.Vault("vault", force_destroy=True, tags=tags)
 plan = aws.backup.Plan(
     "plan",
     name=other("one", "two"),
@@ -305,10 +312,10 @@ aws.backup.Selection(
     selection_tags=[{"type": "STRINGEQUALS", "key": "a", "value": "b"}],
 )
 aws.cloudwatch.LogGroup(
-    "logs", name=other("/one", "/two"), retention_in_days=either(3, 7), tags={"a": either("b", "c")}
+    "logs", name=other("/one", "/two"), retention_in_days=either(3, 7), tags=tags
 )
 topic = aws.sns.Topic(
-    "topic", display_name=either("one", "two"), name=other("one", "two"), tags={"a": "b"}
+    "topic", display_name=either("one", "two"), name=other("one", "two"), tags=tags
 )
 aws.sns.TopicSubscription(
     "people",
@@ -330,7 +337,7 @@ aws.cloudwatch.MetricAlarm(
     comparison_operator="GreaterThanThreshold",
     alarm_actions=[topic.arn],
     ok_actions=[topic.arn],
-    tags={"a": either("b", "c")},
+    tags=tags,
 )
 aws.cloudwatch.Dashboard(
     "board",

@@ -42,6 +42,8 @@ http.server.HTTPServer(("127.0.0.1", {PORT}), Handler).serve_forever()
 FIRING, RESOLVED = 300.0, 480.0
 """Seconds within which people have to hear of a fault, and of its end: an alert of the binary log
 waits for three and a half minutes itself, Alertmanager for a minute between two messages."""
+WELL = 600.0
+"""Seconds until nothing is wrong any more of what was done before."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,19 @@ def heard(site: Site, since: float) -> Iterator[tuple[float, str, str]]:
 
 
 def measure(site: Site, fault: Fault) -> list[Told]:
-    """Makes a fault and ends it, and waits both times until people have heard of every alert."""
+    """Makes a fault and ends it, and waits both times until people have heard of every alert.
+
+    Before that it waits until nothing is wrong.
+    """
+    eventually("nothing is wrong", lambda: firing(site) == {"Watchdog"}, WELL)
     before = time.time()
     with fault.made(site):
         began = time.time()
-        firing = _wait(site, fault, "firing", before, FIRING)
+        told = _wait(site, fault, "firing", before, FIRING)
         ending = time.time()
     ended = time.time()
     resolved = _wait(site, fault, "resolved", ending, RESOLVED)
-    return [Told(one, max(0, firing[one] - began), resolved[one] - ended) for one in fault.alerts]
+    return [Told(one, max(0, told[one] - began), resolved[one] - ended) for one in fault.alerts]
 
 
 def _wait(site: Site, fault: Fault, status: str, since: float, within: float) -> dict[str, float]:
@@ -107,10 +113,15 @@ def _wait(site: Site, fault: Fault, status: str, since: float, within: float) ->
     return eventually(f"{fault.what}: {status} {fault.alerts}", all_heard, within)
 
 
-def _replica(site: Site) -> str:
+def _pair(site: Site) -> Pair:
+    """As it is now."""
     pair = Pair(site)
     pair.look()
-    return pair.replica()
+    return pair
+
+
+def _replica(site: Site) -> str:
+    return _pair(site).replica()
 
 
 @contextmanager
@@ -197,8 +208,7 @@ def _ending_certificate(site: Site) -> Generator[None]:
 
 @contextmanager
 def _behind(site: Site) -> Generator[None]:
-    pair = Pair(site)
-    pair.look()
+    pair = _pair(site)
     with load(site), pair.behind(pair.replica()):
         yield
 
@@ -206,8 +216,7 @@ def _behind(site: Site) -> Generator[None]:
 @contextmanager
 def _slow_writes(site: Site) -> Generator[None]:
     """The table of entries is locked for two seconds of each two and a half."""
-    pair = Pair(site)
-    pair.look()
+    pair = _pair(site)
     primary = pair.id(eventually("there is a primary", pair.primary, 20))
     locks = (
         "while true; do mysql -e 'LOCK TABLES site.entries READ; DO SLEEP(2); UNLOCK TABLES';"

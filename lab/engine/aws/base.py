@@ -47,6 +47,17 @@ def added_and_removed(old: Props, new: Props) -> tuple[dict[str, str], list[str]
     return changed, sorted(set(before) - set(after))
 
 
+def retag(
+    client: Client, state: Props, inputs: Props, *, kind: str = "resource", **which: str
+) -> None:
+    """Bring the tags of one thing (`which`) to what the inputs say: tag_KIND and untag_KIND."""
+    added, removed = added_and_removed(state, inputs)
+    if added:
+        getattr(client, f"tag_{kind}")(Tags=tag_list(added), **which)
+    if removed:
+        getattr(client, f"untag_{kind}")(TagKeys=removed, **which)
+
+
 class Ec2Resource(AwsResource):
     """A type of the EC2 API: they are all tagged alike."""
 

@@ -4,7 +4,7 @@
 
 from typing import Any, ClassVar
 
-from lab.engine.aws.base import TAGS, AwsResource, added_and_removed
+from lab.engine.aws.base import TAGS, AwsResource, added_and_removed, retag
 from lab.engine.aws.cloud import Client, given, items, mapping, only, tag_list, tag_map
 from lab.engine.plugin import Call
 from lab.engine.schema import Failure, Properties, Property, same_json
@@ -186,11 +186,7 @@ class MetricAlarm(AwsResource):
         if changed - {"tags", "tagsAll"}:
             self._put(inputs)
         if "tagsAll" in changed:
-            added, removed = added_and_removed(state, inputs)
-            if added:
-                self.cloudwatch.tag_resource(ResourceARN=state["arn"], Tags=tag_list(added))
-            if removed:
-                self.cloudwatch.untag_resource(ResourceARN=state["arn"], TagKeys=removed)
+            retag(self.cloudwatch, state, inputs, ResourceARN=state["arn"])
 
     def delete(self, resource_id: str, state: Props, call: Call) -> None:
         self.cloudwatch.delete_alarms(AlarmNames=[resource_id])

@@ -4,7 +4,7 @@
 
 from typing import Any, ClassVar
 
-from lab.engine.aws.base import TAGS, AwsResource, added_and_removed
+from lab.engine.aws.base import TAGS, AwsResource, retag
 from lab.engine.aws.cloud import Client, given, mapping, tag_list, tag_map, wait_until
 from lab.engine.plugin import Call, Gone
 from lab.engine.schema import Failure, Properties, Property
@@ -208,11 +208,7 @@ class Table(AwsResource):
         if "ttl" in changed:
             self._set_ttl(resource_id, inputs["ttl"])
         if "tagsAll" in changed:
-            added, removed = added_and_removed(state, inputs)
-            if added:
-                self.dynamodb.tag_resource(ResourceArn=state["arn"], Tags=tag_list(added))
-            if removed:
-                self.dynamodb.untag_resource(ResourceArn=state["arn"], TagKeys=removed)
+            retag(self.dynamodb, state, inputs, ResourceArn=state["arn"])
 
     def delete(self, resource_id: str, state: Props, call: Call) -> None:
         self.dynamodb.delete_table(TableName=resource_id)

@@ -6,7 +6,7 @@ import json
 import urllib.parse
 from typing import Any, ClassVar
 
-from lab.engine.aws.base import TAGS, AwsResource, added_and_removed
+from lab.engine.aws.base import TAGS, AwsResource, retag
 from lab.engine.aws.cloud import Client, given, items, mapping, tag_list, tag_map
 from lab.engine.plugin import Call, Gone
 from lab.engine.schema import Properties, Property, same_json
@@ -99,11 +99,7 @@ class Role(_Iam):
             else:
                 self.iam.delete_role_permissions_boundary(RoleName=resource_id)
         if "tagsAll" in changed:
-            added, removed = added_and_removed(state, inputs)
-            if added:
-                self.iam.tag_role(RoleName=resource_id, Tags=tag_list(added))
-            if removed:
-                self.iam.untag_role(RoleName=resource_id, TagKeys=removed)
+            retag(self.iam, state, inputs, kind="role", RoleName=resource_id)
 
     def delete(self, resource_id: str, state: Props, call: Call) -> None:
         profiles = self.iam.list_instance_profiles_for_role(RoleName=resource_id)[
@@ -239,11 +235,7 @@ class InstanceProfile(_Iam):
             self._remove_role(resource_id, state)
             self.settle(resource_id, inputs, call)
         if "tagsAll" in changed:
-            added, removed = added_and_removed(state, inputs)
-            if added:
-                self.iam.tag_instance_profile(InstanceProfileName=resource_id, Tags=tag_list(added))
-            if removed:
-                self.iam.untag_instance_profile(InstanceProfileName=resource_id, TagKeys=removed)
+            retag(self.iam, state, inputs, kind="instance_profile", InstanceProfileName=resource_id)
 
     def _remove_role(self, resource_id: str, state: Props) -> None:
         if state.get("role"):

@@ -4,7 +4,7 @@
 
 from typing import ClassVar
 
-from lab.engine.aws.base import TAGS, AwsResource, added_and_removed
+from lab.engine.aws.base import TAGS, AwsResource, retag
 from lab.engine.aws.cloud import Client, given, tag_list, tag_map
 from lab.engine.plugin import Call, Gone
 from lab.engine.schema import Properties, Property, same_json
@@ -72,11 +72,7 @@ class Topic(_Sns):
                 AttributeValue=inputs.get(name) or "",
             )
         if "tagsAll" in changed:
-            added, removed = added_and_removed(state, inputs)
-            if added:
-                self.sns.tag_resource(ResourceArn=resource_id, Tags=tag_list(added))
-            if removed:
-                self.sns.untag_resource(ResourceArn=resource_id, TagKeys=removed)
+            retag(self.sns, state, inputs, ResourceArn=resource_id)
 
     def delete(self, resource_id: str, state: Props, call: Call) -> None:
         self.sns.delete_topic(TopicArn=resource_id)
