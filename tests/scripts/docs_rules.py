@@ -45,10 +45,14 @@ IN_MACHINE = {
 }
 """What only looks, inside a machine; and the machine on which tests/lab runs it."""
 
+HARMLESS = {
+    "systemctl kill -s KILL site-app": "app-server-1",
+    "systemctl restart site-app": "app-server-1",
+    "systemctl reload haproxy": "load-balancer-1",
+}
+"""What a site has to take, inside a machine; and the machine on which tests/lab does it."""
+
 LISTED = {
-    "systemctl kill -s KILL site-app": "tests/lab/test_failures.py kills it so",
-    "systemctl restart site-app": "systemd's own, of a unit that tests/lab restarts",
-    "systemctl reload haproxy": "hosts/load_balancer reloads it so; tests/hosts and tests/lab",
     "systemctl stop site-agent mysql": "for a state that the model shows not to be reached",
     """journalctl -u haproxy -o cat | grep '"status": 5'""": "finds nothing on a site that is well:"
     " tests/lab/test_docs_commands.py makes an error first",
@@ -71,7 +75,7 @@ class UnderstoodError(Exception):
 
 def complaint(written: Written) -> str:
     """Why a reader could not run it; empty if they can."""
-    if written.text in IN_MACHINE or written.text in LISTED:
+    if any(written.text in known for known in (IN_MACHINE, HARMLESS, LISTED)):
         return ""
     try:
         for text in variants(written.text):
