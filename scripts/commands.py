@@ -1,15 +1,20 @@
 """A shell script run in a machine, as root, by Systems Manager's Run Command."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.command import NotDoneError
 
 DOCUMENT = "AWS-RunShellScript"
 POLL = 0.3
 """Seconds between two looks whether it has ended."""
+MOST = 24_000
+"""Characters that Systems Manager shows of what a script says."""
 _UNDER_WAY = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
 
 
@@ -20,7 +25,7 @@ class Ended:
     status: int
     """Its exit status."""
     out: str
-    """The first 24,000 characters, as of `err`."""
+    """The first `MOST` characters, as of `err`."""
     err: str
 
 
@@ -57,7 +62,16 @@ class Commands:
                 " not registered"
             ) from error
         command = sent["Command"]["CommandId"]
-        end = self._clock() + seconds
+        try:
+            return self._await(command, instance, self._clock() + seconds)
+        except BaseException:
+            # Whoever waits no more does not leave it running.
+            with contextlib.suppress(BotoCoreError, ClientError):
+                self._ssm.cancel_command(CommandId=command)
+            raise
+
+    def _await(self, command: str, instance: str, end: float) -> Ended:
+        exceptions, began = self._ssm.exceptions, self._clock()
         while self._clock() < end:
             try:
                 found = self._ssm.get_command_invocation(CommandId=command, InstanceId=instance)
@@ -66,7 +80,7 @@ class Commands:
             if found["Status"] not in _UNDER_WAY:
                 return self._ended(found, instance)
             self._sleep(POLL)
-        raise NotDoneError(f"{instance} did not end a command within {seconds:.0f} s")
+        raise NotDoneError(f"{instance} did not end a command within {end - began:.0f} s")
 
     @staticmethod
     def _ended(found: dict[str, Any], instance: str) -> Ended:

@@ -23,11 +23,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts import bill, columns, deployed, prices
 from scripts.bill import Bill, BillError, Item, Unit
-from scripts.deployed import DeployedError
+from scripts.command import DONE, attempt, teller
 
 HOURS = 730
 """In a month, as AWS reckons."""
-TROUBLE = 2
 _CONFIG = Config(connect_timeout=3, read_timeout=20, retries={"total_max_attempts": 2})
 
 
@@ -115,18 +114,18 @@ def _priced(of: Bill, *, ask: bool) -> Priced:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     asked = _parser().parse_args(arguments)
-    try:
-        stacks = [
-            _priced(bill.read(_export(name)), ask=asked.prices) for name in asked.stack or [None]
-        ]
-    except (BillError, DeployedError) as error:
-        print(error, file=sys.stderr)
-        return TROUBLE
-    if asked.json:
-        print(json.dumps([priced.to_json() for priced in stacks], indent=1))
-    else:
-        print("\n\n".join(table(priced) for priced in stacks))
-    return 0
+
+    def work() -> int:
+        exports = [_export(name) for name in asked.stack or [None]]
+        stacks = [_priced(bill.read(one), ask=asked.prices) for one in exports]
+        if asked.json:
+            print(json.dumps([priced.to_json() for priced in stacks], indent=1))
+        else:
+            print("\n\n".join(table(priced) for priced in stacks))
+        return DONE
+
+    tell = teller(as_json=asked.json)
+    return attempt(work, tell, interrupted="interrupted", silences=(BillError,))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -99,8 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     asked = parser.parse_args(arguments)
     if asked.list:
-        for fault in FAULTS.values():
-            print(f"{fault.name:<24}{fault.what.format(machine='a machine')}")
+        known = {fault.name: fault.what.format(machine="a machine") for fault in FAULTS.values()}
+        lines = [f"{name:<24}{what}" for name, what in known.items()]
+        print(json.dumps(known) if asked.json else "\n".join(lines))
         return DONE
     if asked.json and not asked.yes:
         parser.error("--json asks nothing: give --yes as well")

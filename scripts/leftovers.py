@@ -2,8 +2,9 @@
 
 python -m scripts.leftovers [--stack S] [--region R] [--json]
 
-Found by the tags Project and Stack. While a stack is deployed, that is all of it. After a destroy
-with backups.finalBackup the bucket of the backups is left on purpose.
+Found by the tags Project and Stack, and CloudWatch's dashboard by its name. While a stack is
+deployed, that is all of it. After a destroy with backups.finalBackup the bucket of the backups is
+left on purpose.
 
 Exit status: 0 nothing is left; 1 something is; 2 AWS could not be asked, or the options were not
 understood.
@@ -21,14 +22,12 @@ from typing import Any, cast
 import boto3
 import yaml
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts import columns, deployed
+from scripts.command import DONE, NO, attempt, teller
 from scripts.deployed import DeployedError
 
 PROJECT = Path(__file__).parents[1]
-TROUBLE = 2
-"""Exit status: it is not known what is left."""
 _CONFIG = Config(connect_timeout=3, read_timeout=30, retries={"total_max_attempts": 3})
 
 
@@ -47,6 +46,7 @@ COSTS = {
     "backup:backup-vault": Cost.STORAGE,  # of the snapshots in it
     "backup:recovery-point": Cost.STORAGE,
     "cloudwatch:alarm": Cost.MONTH,
+    "cloudwatch:dashboard": Cost.MONTH,
     "dynamodb:table": Cost.STORAGE,
     "ec2:elastic-ip": Cost.HOUR,
     "ec2:instance": Cost.HOUR,
@@ -126,6 +126,7 @@ def left(connect: Connect, wanted: Tags) -> list[Left]:
         *_others(connect, wanted),
         *_iam(connect("iam"), wanted),
         *_route53(connect("route53"), wanted),
+        *_dashboards(connect("cloudwatch"), wanted),
     ]
     order = list(Cost)
     return sorted(there, key=lambda one: (order.index(one.cost), one.kind, one.name, one.id))
@@ -186,6 +187,15 @@ def _exists(connect: Connect, kind: str, id_: str) -> bool:
             ask = ("s3", "list_buckets", "Buckets", "Name")
         case "dynamodb:table":
             return id_ in _every(connect("dynamodb"), "list_tables", "TableNames")
+        case "logs:log-group":
+            name = id_.removesuffix(":*")
+            groups = _every(
+                connect("logs"), "describe_log_groups", "logGroups", logGroupNamePrefix=name
+            )
+            return any(one["logGroupName"] == name for one in groups)
+        case "cloudwatch:alarm":
+            found = connect("cloudwatch").describe_alarms(AlarmNames=[id_])
+            return bool(found["MetricAlarms"] or found["CompositeAlarms"])
         case "backup:backup-vault":
             ask = ("backup", "list_backup_vaults", "BackupVaultList", "BackupVaultName")
         case _:
@@ -205,6 +215,14 @@ def _iam(client: Any, wanted: Tags) -> Iterator[Left]:
                 tags = _by_key(got.get("Tags", ()))
                 if wanted.items() <= tags.items():
                     yield Left(kind, name, tags.get("Name", ""), COSTS[kind])
+
+
+def _dashboards(client: Any, wanted: Tags) -> Iterator[Left]:
+    """They have no tags, and are named for their stack."""
+    name = f"{wanted['Project']}-{wanted['Stack']}-site"
+    for one in _every(client, "list_dashboards", "DashboardEntries"):
+        if one["DashboardName"] == name:
+            yield Left("cloudwatch:dashboard", name, name, COSTS["cloudwatch:dashboard"])
 
 
 def _route53(client: Any, wanted: Tags) -> Iterator[Left]:
@@ -253,8 +271,13 @@ def _project() -> str:
 def _region(asked: argparse.Namespace, stack: str) -> str:
     """As the stack's file says: the outputs are gone with the stack. Raises `DeployedError`."""
     file = PROJECT / f"Pulumi.{stack}.yaml"
-    config: dict[str, Any] = yaml.safe_load(file.read_text())["config"] if file.exists() else {}
-    region = asked.region or config.get("aws:region") or boto3.Session().region_name
+    known: dict[str, Any] = {}
+    if file.exists():
+        known = yaml.safe_load(file.read_text()) or known
+    config: dict[str, Any] = known.get("config") or {}
+    region: str | None = (
+        asked.region or config.get("aws:region") or cast("Any", boto3).Session().region_name
+    )
     if not region:
         msg = f"there is no {file.name} that names the stack's region: give --region"
         raise DeployedError(msg)
@@ -264,23 +287,23 @@ def _region(asked: argparse.Namespace, stack: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     asked = _parser().parse_args(arguments)
-    try:
+
+    def work() -> int:
         stack = _stack(asked)
         region = _region(asked, stack)
         found = left(
             lambda service: cast("Any", boto3).client(service, region_name=region, config=_CONFIG),
             {"Project": _project(), "Stack": stack},
         )
-    except (DeployedError, BotoCoreError, ClientError) as error:
-        print(error, file=sys.stderr)
-        return TROUBLE
-    if asked.json:
-        print(json.dumps({"stack": stack, "left": [asdict(one) for one in found]}, indent=1))
-    elif found:
-        print(table(found))
-    else:
-        print(f"nothing is left of {stack} in {region}")
-    return 1 if found else 0
+        if asked.json:
+            print(json.dumps({"stack": stack, "left": [asdict(one) for one in found]}, indent=1))
+        elif found:
+            print(table(found))
+        else:
+            print(f"nothing is left of {stack} in {region}")
+        return NO if found else DONE
+
+    return attempt(work, teller(as_json=asked.json), interrupted="interrupted")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -160,8 +160,13 @@ class Looker:
             Alarm(one["AlarmName"], one.get("AlarmDescription") or one.get("StateReason", ""))
             for page in pages
             for one in page["MetricAlarms"]
-            if one["StateValue"] == "ALARM"
+            if one["StateValue"] == "ALARM" and self._is_ours(one["AlarmArn"])
         )
+
+    def _is_ours(self, alarm: str) -> bool:
+        """The names of another stack's may begin alike: `site-prod-eu-…`."""
+        tags = self._cloudwatch.list_tags_for_resource(ResourceARN=alarm)
+        return _owner(tags) == self._found.prefix
 
     def _parameters(self, owner: Owner) -> dict[str, str]:
         prefix = f"/{owner.project}/{owner.stack}/"

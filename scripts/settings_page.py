@@ -3,6 +3,7 @@
 python -m scripts.settings_page
 """
 
+import argparse
 import json
 import re
 import sys
@@ -75,7 +76,7 @@ class Setting:
 
     @property
     def type_name(self) -> str:
-        kind = type(get_args(self.field.annotation)[0]) if self.type is Literal else self.type
+        kind: Any = type(get_args(self.field.annotation)[0]) if self.type is Literal else self.type
         return TYPES.get(kind, "object")
 
     @property
@@ -203,6 +204,9 @@ def _row(cells: list[str]) -> str:
 
 def main() -> int:
     """Writes the page."""
+    argparse.ArgumentParser(
+        prog="python -m scripts.settings_page", description=__doc__
+    ).parse_args()
     PAGE.write_text(page())
     print(PAGE.relative_to(PROJECT))
     return 0

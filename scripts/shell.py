@@ -4,14 +4,17 @@ python -m scripts.shell NAME [--stack S]
 python -m scripts.shell NAME [--json] [--stack S] -- COMMAND ...
 
 NAME is a machine's (database-1) or an instance id. A shell needs AWS's session-manager-plugin; a
-command, which Systems Manager runs as root, needs nothing. Exit status: the shell's, or the
-command's own; with --json 0 if the command was run. 1 if it could not be; 2 not understood, no
-such stack, or AWS does not answer.
+command, which Systems Manager runs as root, needs nothing. One word alone is a line for its shell
+('df -h | tail -n 1'), several are a command and its arguments as they are.
+
+Exit status: the shell's, or the command's own; with --json 0 if the command was run. 1 if it could
+not be; 2 not understood, no such stack, or AWS does not answer.
 """
 
 import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,7 +27,7 @@ from urllib.parse import urlsplit
 
 from scripts import deployed
 from scripts.command import DONE, NotAskedError, NotDoneError, attempt, teller
-from scripts.commands import Commands
+from scripts.commands import MOST, Commands
 from scripts.deployed import Deployed
 from scripts.look import instances
 
@@ -99,12 +102,15 @@ def _left_to_child() -> Generator[None]:
 
 def run(found: Deployed, instance: str, command: Sequence[str], *, as_json: bool) -> int:
     """One command, and its exit status. Raises `NotDoneError`."""
-    ended = Commands(found.ssm()).run(instance, " ".join(command), WITHIN)
+    script = command[0] if len(command) == 1 else shlex.join(command)
+    ended = Commands(found.ssm()).run(instance, script, WITHIN)
     if as_json:
         print(json.dumps({"instance": instance, **asdict(ended)}))
         return DONE
     sys.stdout.write(ended.out)
     sys.stderr.write(ended.err)
+    if MOST in (len(ended.out), len(ended.err)):
+        print(f"(Systems Manager shows the first {MOST:,} characters)", file=sys.stderr)
     return ended.status
 
 
@@ -115,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m scripts.shell",
         usage="%(prog)s NAME [options] [-- COMMAND ...]",
         description=said[0],
-        epilog=said[2],
+        epilog="\n\n".join(said[2:]),
     )
     parser.add_argument("name", metavar="NAME", help="of a machine, or an instance id")
     parser.add_argument("--json", action="store_true", help="a command's outcome for programs")

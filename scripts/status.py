@@ -18,7 +18,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hosts.database.backup.store import StoreError
-from scripts import deployed
+from scripts import columns, deployed
 from scripts.command import DONE, NO, attempt, teller
 from scripts.facts import Facts, Seen
 from scripts.findings import Finding, findings, span
@@ -89,13 +89,8 @@ def screen(facts: Facts, wrong: Sequence[Finding]) -> str:
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(facts.now))
     verdict = "all is well" if not wrong else f"{len(wrong)} wrong"
     shared = shares(facts)
-    rows = [HEAD, *(row(facts, one, shared) for one in facts.machines)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f"{facts.site} in {facts.region}, {at} UTC: {verdict}", ""]
-    lines += [
-        "  ".join(text.ljust(width) for text, width in zip(one, widths, strict=True)).rstrip()
-        for one in rows
-    ]
+    lines += columns.lines(HEAD, [row(facts, one, shared) for one in facts.machines])
     lines += ["", *(f"{name:<13}{text}" for name, text in summary(facts) if text)]
     for number, finding in enumerate(wrong, 1):
         lines += ["", f"{number}. {finding.what}", f"   {finding.todo}"]
@@ -116,12 +111,14 @@ def summary(facts: Facts) -> list[tuple[str, str]]:
         for one in facts.of("load-balancer")
         if one.report and one.report.figures.get("certificate_days") is not None
     ]
+    watched = any(one.role == "monitoring" for one in facts.machines)
+    nothing = "none" if watched else "nobody watches: this stack has no monitoring"
     alerts = ", ".join(alert.name for alert in facts.alerts)
     return [
         ("databases", databases),
         ("backups", _backups(facts)),
         ("certificate", f"{min(days):.0f} days left" if days else ""),
-        ("alerts", alerts or "none"),
+        ("alerts", alerts or nothing),
     ]
 
 

@@ -113,7 +113,8 @@ def test_a_stopped_machine_and_one_that_is_no_more(site: AwsSite) -> None:
 
 def test_an_alarm_of_this_site_and_of_no_other_is_told(site: AwsSite) -> None:
     cloudwatch = site.client("cloudwatch")
-    for name in ("site-prod-monitoring-sign-of-life", "site-test-monitoring-sign-of-life"):
+    for stack in ("prod", "prod-eu", "test"):
+        name = f"site-{stack}-monitoring-sign-of-life"
         cloudwatch.put_metric_alarm(
             AlarmName=name,
             AlarmDescription="Prometheus says nothing any more",
@@ -124,6 +125,7 @@ def test_an_alarm_of_this_site_and_of_no_other_is_told(site: AwsSite) -> None:
             Period=60,
             Statistic="Maximum",
             Threshold=1,
+            Tags=[{"Key": "Project", "Value": "site"}, {"Key": "Stack", "Value": stack}],
         )
         cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="test")
     facts, _ = looked(site)
@@ -272,4 +274,7 @@ def test_what_the_summary_says() -> None:
     assert said["databases"].startswith("semi-synchronous, generation 7, database-1 leads; in sync")
     assert said["backups"] == "the newest 3 h ago, verified; the binary log up to 20 s ago"
     assert said["certificate"] == "80 days left"
-    assert said["alerts"] == "none"
+    assert said["alerts"] == "nobody watches: this stack has no monitoring"
+    watcher = replace(WELL.instances[0], name="monitoring-1", role="monitoring")
+    watched = replace(WELL, instances=(*WELL.instances, watcher))
+    assert dict(status.summary(watched))["alerts"] == "none"
