@@ -31,6 +31,7 @@ IN_MACHINE = {
     "journalctl -u site-agent -n 100": "database-1",
     "journalctl -u site-agent | grep address": "load-balancer-1",
     "journalctl -u mysql -u prometheus-mysqld-exporter -n 50": "database-1",
+    "mysql -e 'SHOW REPLICA STATUS\\G'": "database",
     "systemctl status site-agent": "app-server-1",
     "systemctl status prometheus-node-exporter site-agent": "app-server-1",
     "systemctl status prometheus-mysqld-exporter": "database-1",
@@ -43,7 +44,8 @@ IN_MACHINE = {
     "df -h": "database-1",
     "du -xh --max-depth=2 / | sort -h | tail": "app-server-1",
 }
-"""What only looks, inside a machine; and the machine on which tests/lab runs it."""
+"""What only looks, inside a machine; and the machine on which tests/lab runs it, or the role on one
+of whose machines it has to say something."""
 
 HARMLESS = {
     "systemctl kill -s KILL site-app": "app-server-1",
