@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pulumi
 import pulumi_aws as aws
@@ -159,7 +160,9 @@ class LoadBalancers(Fleet):
         self, name: str, allocations: pulumi.Output[Sequence[str]], own: int
     ) -> pulumi.Output[str]:
         facts = self._facts(name)
-        return allocations.apply(lambda known: host.user_data(facts, self._options(known, own)))
+        return allocations.apply(
+            lambda known: self._rendered(partial(host.user_data, facts, self._options(known, own)))
+        )
 
     def _options(self, allocations: Sequence[str], own: int) -> host.Options:
         servers = self._app_servers

@@ -76,8 +76,9 @@ class Setting:
 
     @property
     def type_name(self) -> str:
-        kind: Any = type(get_args(self.field.annotation)[0]) if self.type is Literal else self.type
-        return TYPES.get(kind, "object")
+        if self.type is Literal:
+            return TYPES[type(get_args(self.field.annotation)[0])]
+        return TYPES.get(self.type, "object")
 
     @property
     def default(self) -> str:

@@ -93,8 +93,8 @@ def cloud_config(
     if (size := len(text.encode())) > LIMIT:
         raise TooLongError(
             f"the user data of {facts.name} is {size} bytes long and EC2 takes {LIMIT}:"
-            " shorten this machine's settings (the environment of the application servers is"
-            " the longest of them)"
+            " shorten this machine's settings (the longest are the environment of the application"
+            " servers, and the names in the load balancers' certificate)"
         )
     return text
 

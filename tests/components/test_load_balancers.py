@@ -7,6 +7,7 @@ import pulumi
 import pulumi_aws as aws
 import pytest
 
+from tests import certificates
 from tests.components import recorder
 from tests.components.recorder import Recording
 from tests.components.test_roles import facts, may
@@ -88,6 +89,13 @@ def test_a_zone_that_is_not_there_is_said_with_the_ways_out(
     monkeypatch.setattr(aws.route53, "get_zone", refuse)
     with pytest.raises(pulumi.RunError, match=r"no public hosted zone example\.org .*hostedZone"):
         deployed(an_app, **DOMAIN)
+
+
+def test_a_certificate_with_more_names_than_user_data_holds_is_refused(an_app: Path) -> None:
+    key, made = certificates.server(*(f"{number}.example.org" for number in range(200)))
+    given = {"loadBalancers": {"tls": {"certificate": certificates.pem(made), "key": key}}}
+    with pytest.raises(pulumi.RunError, match=r"the user data of load-balancer-1 is \d+ bytes"):
+        recorder.site(recorder.with_app(given, an_app), secret=["site:loadBalancers"])
 
 
 def test_two_load_balancers_share_the_threads_that_a_server_has_for_requests(an_app: Path) -> None:

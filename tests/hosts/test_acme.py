@@ -1,7 +1,6 @@
 """A real exchange with an ACME authority, pebble, through the site's own HAProxy."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ from hosts.load_balancer.render import haproxy_cfg
 from lab import image
 from tests.hosts import values
 
+pytestmark = pytest.mark.usefixtures("machine_image")
+
 INSIDE = Path(__file__).parent / "inside"
 HOSTS = Path(__file__).parents[2] / "hosts"
 
@@ -19,9 +20,6 @@ HOSTS = Path(__file__).parents[2] / "hosts"
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What happened: see tests/hosts/inside/ordering.py."""
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
     folder = tmp_path_factory.mktemp("acme")
     given = {
         "certificate": new_secret.self_signed(["127.0.0.1", "www.site.test"]),

@@ -5,7 +5,6 @@ would say. Times are seconds since the epoch, which promtool begins with.
 """
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import pytest
 import yaml
 
 from lab import image
+
+pytestmark = pytest.mark.usefixtures("machine_image")
 
 RULES = Path("hosts/monitoring/rules/site.yml")
 RUNBOOKS = Path("docs/operations.md")
@@ -481,14 +482,6 @@ def scenario(name: str, changes: dict[str, Series], expected: set[str]) -> dict[
             at(AFTER_AT, {"Watchdog"}),
         ],
     }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def the_image() -> None:
-    """The image of today's recipe; about 95 s if it was not built before."""
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
 
 
 def promtool(folder: Path, tests: list[dict[str, Any]]) -> tuple[int, str]:

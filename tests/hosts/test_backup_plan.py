@@ -7,36 +7,20 @@ from typing import Any, cast
 import pytest
 
 from hosts.database.backup import catalog, forks
-from hosts.database.backup.catalog import Fork, Full, Log, PlanError, Verdict
+from hosts.database.backup.catalog import Fork, Full, Log, PlanError
 from hosts.database.backup.gtids import Gtids
 from hosts.database.backup.plan import Plan, Target, chain, plan, reach, target
 from hosts.database.backup.schedule import Settings, chosen, due, latest
 from hosts.database.backup.store import ForeignError, MissingError, Store
 from hosts.database.pair import Pair
+from tests import full_backup
+from tests.full_backup import SERVER as A
 
-A, B = "3e11fa47-71ca-11e1-9e33-c80aa9429562", "4e11fa47-71ca-11e1-9e33-c80aa9429562"
+B = "4e11fa47-71ca-11e1-9e33-c80aa9429562"
 
 
 def full(time: float, gtids: str, *, good: bool | None = True) -> Full:
-    verdict = None if good is None else Verdict(good, "it was tried", time, "database-2")
-    return Full(
-        line="database",
-        id=f"at-{time:.0f}",
-        gtids=Gtids.parse(gtids),
-        time=time,
-        finished=time + 1,
-        machine="database-2",
-        server=A,
-        version="9.7.4",
-        sha256="",
-        size=1,
-        raw_size=1,
-        accounts_sha256="",
-        data_size=1,
-        tables={},
-        objects={},
-        verified=verdict,
-    )
+    return full_backup.full(time, good=good, gtids=Gtids.parse(gtids))
 
 
 def log(server: str, number: int, previous: str, added: str, *times: float) -> Log:

@@ -1,7 +1,6 @@
 """Certificates change under load, at both ends of a load balancer: real HAProxy and gunicorn."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from hosts.load_balancer.render import haproxy_cfg
 from lab import image
 from tests.hosts import values
 
+pytestmark = pytest.mark.usefixtures("machine_image")
+
 INSIDE = Path(__file__).parent / "inside"
 HOSTS = Path(__file__).parents[2] / "hosts"
 
@@ -20,9 +21,6 @@ HOSTS = Path(__file__).parents[2] / "hosts"
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What clients saw: see tests/hosts/inside/swap.py."""
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
     folder = tmp_path_factory.mktemp("swap")
     one, other = (new_secret.self_signed(["127.0.0.1"]) for _ in range(2))
     given = {

@@ -1,7 +1,6 @@
 """From a client to an application: the image's HAProxy and gunicorn as their machines have them."""
 
 import json
-import os
 import subprocess
 import time
 from collections import Counter
@@ -12,9 +11,10 @@ import pytest
 
 from hosts.app_server.gunicorn_conf import CERTIFICATE
 from hosts.load_balancer import Limits
-from lab import image
 from tests.hosts.edge.client import ask, connect, get, request
 from tests.hosts.edge.site import NAME, PORT, SERVERS, Site, running, until
+
+pytestmark = pytest.mark.usefixtures("machine_image")
 
 LIMIT = 100_000
 APPLICATION = """\
@@ -41,9 +41,6 @@ def application(environ, start_response):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
     limits = Limits(requests_per_second=0, burst=1, connections=0, uploads=0, body=LIMIT)
     with running(tmp_path_factory.mktemp("site"), limits=limits) as found:
         for server in found.servers:

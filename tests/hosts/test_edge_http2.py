@@ -1,6 +1,5 @@
 """HTTP/2 at the load balancer, HTTP/1.1 behind it: nothing gets in between."""
 
-import os
 import select
 import time
 from collections.abc import Generator
@@ -9,19 +8,13 @@ import pytest
 from hyperframe.frame import ContinuationFrame, HeadersFrame
 
 from hosts.load_balancer import Limits
-from lab import image
 from tests.hosts.edge.http2 import Headers, Http2, head
 from tests.hosts.edge.site import NAME, Site, running, until
 
+pytestmark = pytest.mark.usefixtures("machine_image")
+
 OTHER = "127.0.1.1"
 SMUGGLED = f"\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: {NAME}\r\n\r\n"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def the_image() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """What one client may take, and what it is told when it takes more."""
 
-import os
 import time
 from collections import Counter
 from collections.abc import Generator
@@ -11,19 +10,13 @@ from pathlib import Path
 import pytest
 
 from hosts.load_balancer import Limits
-from lab import image
 from tests.hosts.edge.client import Connection, ask, ask_plainly, connect, get, plain, request
 from tests.hosts.edge.site import Site, running, until
 
+pytestmark = pytest.mark.usefixtures("machine_image")
+
 RATE, BURST, CONNECTIONS, UPLOADS, BODY = 10, 20, 6, 3, 100_000
 OTHER = "127.0.1.1"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def the_image() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
 
 
 @pytest.fixture(scope="module")

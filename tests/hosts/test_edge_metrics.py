@@ -1,16 +1,16 @@
 """What HAProxy counts, by the names that alerts and the page ask for."""
 
 import json
-import os
 import re
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-from lab import image
 from tests.hosts.edge.client import Connection, ask, get, request
 from tests.hosts.edge.site import Site, running, until
+
+pytestmark = pytest.mark.usefixtures("machine_image")
 
 MONITORING = Path("hosts/monitoring")
 PATTERN = re.compile(r"haproxy_\w+\{[^}]*\}")
@@ -18,9 +18,6 @@ PATTERN = re.compile(r"haproxy_\w+\{[^}]*\}")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
     with running(tmp_path_factory.mktemp("site")) as found:
         found.up()
         yield found

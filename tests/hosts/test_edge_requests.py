@@ -1,24 +1,17 @@
 """What a request may be, and what of it an application server sees."""
 
-import os
 from collections.abc import Generator
 from contextlib import suppress
 
 import pytest
 
-from lab import image
 from tests.hosts.edge.client import Answer, ask, connect, get, request
 from tests.hosts.edge.site import NAME, Site, running, until
 
+pytestmark = pytest.mark.usefixtures("machine_image")
+
 HOST = f"Host: {NAME}\r\n"
 NEXT = f"GET /smuggled HTTP/1.1\r\n{HOST}\r\n"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def the_image() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from lab import image
+from tests.hosts import values
 from tests.hosts.edge.client import Connection, connect, get, request
 from tests.hosts.edge.site import Site, running, until
+
+pytestmark = pytest.mark.usefixtures("machine_image")
 
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 """What RFC 6455 says is the answer to its own example's key."""
@@ -20,17 +22,12 @@ SOON = 0.5
 """Seconds that something may take that takes milliseconds."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def the_image() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Generator[Site]:
-    """Whose ordinary requests and silent clients have little time."""
-    with running(tmp_path, request_timeout=2.0, client_timeout=2.0) as found:
+    """Whose ordinary requests, however many, and silent clients have little time."""
+    with running(
+        tmp_path, request_timeout=2.0, client_timeout=2.0, limits=values.UNLIMITED
+    ) as found:
         found.up()
         yield found
 

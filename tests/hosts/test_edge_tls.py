@@ -1,7 +1,6 @@
 """TLS at the load balancer: what clients are offered, and whom it trusts behind it."""
 
 import json
-import os
 import ssl
 import sys
 from collections.abc import Generator
@@ -25,6 +24,8 @@ from tests.hosts.edge.client import (
 )
 from tests.hosts.edge.site import NAME, SERVERS, Site, running, until
 
+pytestmark = pytest.mark.usefixtures("machine_image")
+
 YEARS = 63_072_000
 CIPHERS = {
     "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -32,13 +33,6 @@ CIPHERS = {
     "ECDHE-ECDSA-CHACHA20-POLY1305",
 }
 """Those of Mozilla's intermediate profile that fit a key of an elliptic curve."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def the_image() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
 
 
 @pytest.fixture(scope="module")

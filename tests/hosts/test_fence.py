@@ -1,13 +1,14 @@
 """After a fence nobody has heard, or hears, that a waiting commit was done. With real mysqld."""
 
 import json
-import os
 from typing import Any
 
 import pytest
 
 from lab import image
 from tests.hosts.test_guard import COPY, HOSTS, INSIDE
+
+pytestmark = pytest.mark.usefixtures("machine_image")
 
 SOON = 0.6
 """Seconds within which clients are cut; a lease's margin is 1."""
@@ -28,9 +29,6 @@ KILLED = ("mysqld_is_frozen", "another_process_is_changing_the_role")
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """What came of a fence in each case."""
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
     ready = f"{COPY} mkdir -p /run/mysqld; chown mysql /run/mysqld;"
     done = image.run(
         ["sh", "-ec", f"{ready} exec python3 /srv/inside/closing.py"],

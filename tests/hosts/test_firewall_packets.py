@@ -2,7 +2,6 @@
 
 import ipaddress
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +59,9 @@ USUAL = (22, 53, 80, 111, 123, 323, 443, 3306, 5353, 8000, 8008, 8009, 8404, 844
 PLACES = ("203.0.113.9", "10.0.128.10", "10.0.16.10", *RESOLVERS, METADATA, TIME, "169.254.1.1")
 
 pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="name spaces take root"),
+    pytest.mark.usefixtures("machine_image"),
     pytest.mark.timeout(120),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def the_image() -> None:
-    image.build()
 
 
 def scene(what: str, **given: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What is done to a machine before its agent starts, and what the real programs make of it."""
 
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,9 @@ SYSCTLS = BASE / "etc/sysctl.d/90-site.conf"
 MODULES = BASE / "etc/modprobe.d/site.conf"
 NOT_IN_EVERY_KERNEL = ("kernel/yama/", "kernel/kexec_load_disabled", "kernel/sysrq")
 
-takes_root = pytest.mark.skipif(os.geteuid() != 0, reason="entering the machine image takes root")
-
 
 def inside(script: str) -> subprocess.CompletedProcess[str]:
     """A shell in the image, with the files of every machine in their places."""
-    image.build()
     binds = {path: f"/{path.relative_to(BASE)}" for path in BASE.rglob("*") if path.is_file()}
     return image.run(["sh", "-ec", script], binds)
 
@@ -116,7 +112,7 @@ def test_every_kernel_variable_exists() -> None:
         assert here or name.startswith(NOT_IN_EVERY_KERNEL), name
 
 
-@takes_root
+@pytest.mark.usefixtures("machine_image")
 def test_the_network_is_as_the_file_says_for_every_interface() -> None:
     # The rest of the kernel is everyone's who shares it: only what is of this name space is set.
     show = " ".join(
@@ -145,7 +141,7 @@ def test_a_module_that_is_not_to_be_loaded_is_so_however_it_is_asked_for() -> No
     assert "squashfs" not in installed, "Session Manager's agent is a snap"
 
 
-@takes_root
+@pytest.mark.usefixtures("machine_image")
 def test_chronyd_asks_amazon_and_nobody_else() -> None:
     done = inside("chronyd -p -f /etc/chrony/chrony.conf")
     assert done.returncode == 0, done.stderr
@@ -153,7 +149,7 @@ def test_chronyd_asks_amazon_and_nobody_else() -> None:
     assert sources == ["server 169.254.169.123 prefer iburst minpoll 4 maxpoll 4"]
 
 
-@takes_root
+@pytest.mark.usefixtures("machine_image")
 def test_only_security_updates_install_themselves() -> None:
     done = inside(
         "apt-config dump Unattended-Upgrade; apt-config dump DPkg::Options;"
@@ -168,12 +164,11 @@ def test_only_security_updates_install_themselves() -> None:
     assert 'APT::Periodic::Unattended-Upgrade "1";' in lines
 
 
-@takes_root
+@pytest.mark.usefixtures("machine_image")
 def test_what_the_agent_says_of_reboots_reaches_unattended_upgrades(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     told = tmp_path / "apt.conf"
     told.write_text('Unattended-Upgrade::Automatic-Reboot "true";\n')
-    image.build()
     done = image.run(
         ["sh", "-ec", "APT_CONFIG=/srv/apt.conf apt-config dump Unattended-Upgrade"],
         {told: "/srv/apt.conf", BASE / "etc/apt/apt.conf.d/60site": "/etc/apt/apt.conf.d/60site"},
@@ -181,7 +176,7 @@ def test_what_the_agent_says_of_reboots_reaches_unattended_upgrades(tmp_path: Pa
     assert 'Unattended-Upgrade::Automatic-Reboot "true";' in done.stdout
 
 
-@takes_root
+@pytest.mark.usefixtures("machine_image")
 def test_stopping_the_firewalls_unit_opens_nothing() -> None:
     done = inside(
         "systemd-analyze verify --man=no nftables.service 2>&1; systemctl cat nftables.service"
@@ -194,7 +189,7 @@ def test_stopping_the_firewalls_unit_opens_nothing() -> None:
     assert "/etc/site/firewall.nft" in starts[-1]
 
 
-@takes_root
+@pytest.mark.usefixtures("machine_image")
 @pytest.mark.parametrize(
     ("rules", "then"),
     [
@@ -215,7 +210,6 @@ def test_rules_that_nft_does_not_take_leave_the_machine_shut(
     file = tmp_path / "firewall.nft"
     file.write_text(rules)
     closed = "etc/site/closed.nft"
-    image.build()
     done = image.run(
         ["sh", "-c", f"{command} 2>/dev/null; echo $?; nft list tables"],
         {file: "/etc/site/firewall.nft", BASE / closed: f"/{closed}"},

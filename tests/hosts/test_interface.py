@@ -1,7 +1,6 @@
 """A machine gets a private address for each Elastic IP, and keeps it: with the image's own `ip`."""
 
 import json
-import os
 from typing import Any
 
 import pytest
@@ -20,9 +19,6 @@ ADDRESSES = ["10.0.128.20", "10.0.128.100"]
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """What the interface had."""
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
     done = image.run(
         ["sh", "-ec", f"{COPY} exec python3 /srv/inside/private.py"],
         {INSIDE: "/srv/inside", HOSTS: "/srv/hosts"},
@@ -31,22 +27,26 @@ def found() -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.usefixtures("machine_image")
 def test_ec2_is_asked_for_what_is_missing_and_once(found: dict[str, Any]) -> None:
     request = {"NetworkInterfaceId": "eni-1", "SecondaryPrivateIpAddressCount": 2}
     assert found["asked"] == [request]
 
 
+@pytest.mark.usefixtures("machine_image")
 def test_they_are_always_the_same_in_the_same_order(found: dict[str, Any]) -> None:
     assert found["first"] == ADDRESSES
     assert found["started anew, before the metadata tell"] == ADDRESSES
     assert found["after a boot"] == ADDRESSES
 
 
+@pytest.mark.usefixtures("machine_image")
 def test_the_machine_answers_at_them(found: dict[str, Any]) -> None:
     assert found["local"] == [True, True, False]
     assert found["local after a boot"] == [True, True]
 
 
+@pytest.mark.usefixtures("machine_image")
 def test_one_that_the_image_has_configured_is_left_alone(found: dict[str, Any]) -> None:
     assert sorted(found["shown"]) == [
         "10.0.128.100/32",

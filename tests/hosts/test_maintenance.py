@@ -1,6 +1,5 @@
 """When machines take their updates: one after the other, within the window."""
 
-import os
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -159,9 +158,8 @@ def test_a_change_that_systemd_did_not_hear_of_is_told_again(systemd: Systemd) -
     assert systemd.asked[-1][0] == "restart"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="entering the machine image takes root")
+@pytest.mark.usefixtures("machine_image")
 def test_systemd_understands_the_times() -> None:
-    image.build()
     times = {
         calendar(parse(text), slot(parse(text), f"database-{ordinal}"))
         for text in ("03:00-05:00", "Sun 23:00-01:00", "Mon,Wed,Sat 00:00-08:00", NONE)

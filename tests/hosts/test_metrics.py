@@ -1,9 +1,7 @@
 """What machines say of themselves, in Prometheus' words, and what each role says."""
 
-import os
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,12 @@ from hosts.base.certificate import Certificate
 from hosts.base.metrics import Exposition, Histogram, Metric, gauge, text
 from hosts.database import measured as database
 from hosts.database.backup import measured as backups
-from hosts.database.backup.catalog import Full, Verdict
-from hosts.database.backup.gtids import Gtids
 from hosts.database.backup.schedule import Settings
 from hosts.database.tunables import Tunables
 from hosts.load_balancer import measured as load_balancer
 from lab import image
 from tests import certificates
+from tests.full_backup import full
 from tests.hosts import values
 
 TUNABLES = Tunables(
@@ -93,10 +90,8 @@ def pulse() -> Any:
     return Pulse()
 
 
+@pytest.mark.usefixtures("machine_image")
 def test_promtool_accepts_all_that_is_said(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
     done = image.run(["promtool", "check", "metrics"], stdin=everything(tmp_path))
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
@@ -257,32 +252,11 @@ def test_a_certificate_that_was_exchanged_is_looked_at_again(tmp_path: Path) -> 
     assert list(found(watched.metrics()).values()) == said
 
 
-FULL = Full(
-    line="database",
-    id="1",
-    gtids=Gtids(),
-    time=1000.0,
-    finished=1010.0,
-    machine="database-2",
-    server="u",
-    version="9",
-    sha256="",
-    size=1,
-    raw_size=1,
-    accounts_sha256="",
-    data_size=1,
-    tables={},
-    objects={},
-)
 SETTINGS = Settings(bucket="b", at="03:00", every=24, ship_every=10, verify=True)
 
 
-def verified(full: Full, *, good: bool, at: float) -> Full:
-    return replace(full, time=at, verified=Verdict(good, "", at, "database-2"))
-
-
 def test_the_newest_backup_and_the_newest_that_was_tried() -> None:
-    fulls = [verified(FULL, good=True, at=1.0), verified(FULL, good=False, at=2.0)]
+    fulls = [full(1.0), full(2.0, good=False)]
     said = found(backups.backups(SETTINGS, fulls, 7.0, duty=True))
     assert said["site_backup_full_timestamp_seconds"] == 2
     assert said["site_backup_verified_timestamp_seconds"] == 1
@@ -290,12 +264,12 @@ def test_the_newest_backup_and_the_newest_that_was_tried() -> None:
     assert said["site_backup_every_seconds"] == 86400
     assert said["site_backup_ship_every_seconds"] == 10
     assert said["site_backup_shipped_timestamp_seconds"] == 7
-    after = [*fulls, verified(FULL, good=True, at=3.0)]
+    after = [*fulls, full(3.0)]
     assert found(backups.backups(SETTINGS, after, 7.0, duty=True))["site_backup_broken"] == 0
 
 
 def test_a_machine_whose_turn_it_is_not_says_nothing_of_backups() -> None:
-    said = found(backups.backups(SETTINGS, [FULL], time.time(), duty=False))
+    said = found(backups.backups(SETTINGS, [full(1000.0, good=None)], time.time(), duty=False))
     assert said == {"site_backup_duty": 0}
 
 

@@ -1,7 +1,6 @@
 """The monitoring machine's own programs, real ones, with the files that the machine would have."""
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -17,19 +16,13 @@ from lab import image
 from tests import certificates
 from tests.hosts import values
 
+pytestmark = pytest.mark.usefixtures("machine_image")
+
 ROOT = Path(__file__).parents[2]
 INSIDE = Path(__file__).parent / "inside/watching.py"
 UNITS = "root/etc/systemd/system"
 FACTS = values.facts("monitoring")
 OPTIONS = values.monitoring_options()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def the_image() -> None:
-    """The image of today's recipe; about 95 s if it was not built before."""
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
 
 
 def files(folder: Path, options: Options = OPTIONS) -> dict[Path, str]:

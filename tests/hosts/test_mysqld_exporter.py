@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.hosts import beside_mysqld
 from tests.hosts.test_rotation import certificate_authority
 
@@ -59,6 +61,7 @@ stop(server)
 """
 
 
+@pytest.mark.usefixtures("machine_image")
 def test_the_exporter_gets_in_with_the_password_that_is_valid(tmp_path: Path) -> None:
     answers = beside_mysqld.run(tmp_path, SCRIPT, certificate_authority())
     unit = "prometheus-mysqld-exporter.service"

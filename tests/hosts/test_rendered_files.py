@@ -1,6 +1,5 @@
 """Every rendered file is accepted by the real program of the machine image."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,8 @@ from hosts.monitoring import render as monitoring_files
 from lab import image
 from tests import certificates
 from tests.hosts import values
+
+pytestmark = pytest.mark.usefixtures("machine_image")
 
 UNITS = "root/etc/systemd/system"
 
@@ -67,14 +68,6 @@ TUNABLES = {  # connections, MiB of buffer pool and of redo log
     "smallest": (10, 8, 100),
     "largest": (100_000, 1_048_576, 131_072),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def the_image() -> None:
-    """The image of today's recipe; about 95 s if it was not built before."""
-    if os.geteuid() != 0:
-        pytest.skip("entering the machine image takes root")
-    image.build()
 
 
 @pytest.fixture

@@ -92,6 +92,7 @@ stop(server)
 """
 
 
+@pytest.mark.usefixtures("machine_image")
 def test_both_passwords_work_until_the_old_one_is_discarded(tmp_path: Path) -> None:
     answers = beside_mysqld.run(tmp_path, PASSWORDS, certificate_authority())
     assert answers == {
@@ -176,6 +177,7 @@ stop(server)
 """
 
 
+@pytest.mark.usefixtures("machine_image")
 def test_an_authority_is_exchanged_with_no_moment_without_a_connection(tmp_path: Path) -> None:
     both = f"{certificate_authority()}====={certificate_authority()}"
     answers = beside_mysqld.run(tmp_path, CERTIFICATES, both)

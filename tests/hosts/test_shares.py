@@ -1,13 +1,11 @@
 """What each application server was given lately, as its load balancer reports it."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hosts.load_balancer.shares import EVERY, Shares
-from lab import image
 from tests.hosts.edge.client import ask, get
 from tests.hosts.edge.site import SERVERS, running
 from tests.hosts.fakes import Clock
@@ -91,9 +89,8 @@ def test_while_haproxy_does_not_answer_there_are_no_figures() -> None:
     assert counted(shares) == {ONE: 0}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="entering the machine image takes root")
+@pytest.mark.usefixtures("machine_image")
 def test_the_real_haproxy_says_it_so(tmp_path: Path) -> None:
-    image.build()
     clock = Clock()
     with running(tmp_path) as site:
         site.up()

@@ -222,6 +222,7 @@ with local() as session:
 """
 
 
+@pytest.mark.usefixtures("machine_image")
 def test_a_beside_mysqld_takes_them_running_and_at_its_start(tmp_path: Path) -> None:
     answers = beside_mysqld.run(tmp_path, SCRIPT, certificate_authority())
     assert answers["first start"] == [150, 64, 100]

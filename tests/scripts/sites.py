@@ -5,11 +5,11 @@ from typing import Any
 
 from hosts.base.coordination import Machine
 from hosts.database.backup.board import Entry
-from hosts.database.backup.catalog import Full, Verdict
-from hosts.database.backup.gtids import Gtids
+from hosts.database.backup.catalog import Full
 from hosts.database.backup.schedule import Settings
 from hosts.database.pair import Pair
 from scripts.facts import Address, Backups, Facts, Instance
+from tests import full_backup
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0
@@ -75,24 +75,7 @@ PAIR = Pair(
 
 def full(age: float = 3 * HOUR, *, good: bool | None = True, detail: str = "as they were") -> Full:
     """A backup of so many seconds ago."""
-    return Full(
-        line="database",
-        id=f"at-{age:.0f}",
-        gtids=Gtids(),
-        time=NOW - age,
-        finished=NOW - age + 60,
-        machine="database-2",
-        server="3e11fa47-71ca-11e1-9e33-c80aa9429562",
-        version="9.7.4",
-        sha256="",
-        size=1,
-        raw_size=1,
-        accounts_sha256="",
-        data_size=1,
-        tables={},
-        objects={},
-        verified=None if good is None else Verdict(good, detail, NOW - age, "database-2"),
-    )
+    return full_backup.full(NOW - age, good=good, detail=detail, id=f"at-{age:.0f}")
 
 
 SETTINGS = Settings(bucket="b", at="03:00", every=24, ship_every=10.0, verify=True)

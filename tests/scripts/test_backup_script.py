@@ -12,35 +12,27 @@ from moto import mock_aws
 
 from hosts.database.backup import store
 from hosts.database.backup.board import Board
-from hosts.database.backup.catalog import Full, Log, Table, Verdict
+from hosts.database.backup.catalog import Full, Log, Table
 from hosts.database.backup.gtids import Gtids
 from hosts.database.backup.store import Store
 from scripts import backup
+from tests import full_backup
+from tests.full_backup import SERVER
 
 REGION = "eu-central-1"
 TABLE = "site-test-coordination"
-SERVER = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
 TOLD = ["--table", TABLE, "--region", REGION, "--bucket", "backups"]
 
 
 def full(time: float, last: int, *, good: bool | None = True, line: str = "database") -> Full:
-    return Full(
+    return full_backup.full(
+        time,
+        good=good,
+        detail="as they were",
         line=line,
-        id=f"at-{time:.0f}",
         gtids=Gtids.parse(f"{SERVER}:1-{last}"),
-        time=time,
-        finished=time + 1,
-        machine="database-2",
-        server=SERVER,
-        version="9.7.4",
-        sha256="",
         size=1536,
-        raw_size=9000,
-        accounts_sha256="",
-        data_size=16384,
         tables={"site.entries": Table(last, "x"), "site.users": Table(0, "y")},
-        objects={},
-        verified=None if good is None else Verdict(good, "as they were", time, "database-2"),
     )
 
 

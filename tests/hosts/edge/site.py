@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hosts.load_balancer import Options
+from hosts.load_balancer import Options, save_state
 from hosts.load_balancer.files import APP_SERVERS, CERTIFICATE, CHALLENGE_MAP
 from hosts.load_balancer.render import EDGE, haproxy_cfg
 from lab import image
@@ -174,15 +174,7 @@ class Site:
 
     def ask(self, command: str) -> str:
         """HAProxy's admin socket."""
-        path = f"/proc/{self.pid}/root/run/haproxy/admin.sock"
-        with socket.socket(socket.AF_UNIX) as admin:
-            admin.settimeout(5)
-            admin.connect(path)
-            admin.sendall(f"{command}\n".encode())
-            answer = b""
-            while part := admin.recv(65536):
-                answer += part
-        return answer.decode()
+        return save_state.ask(command, f"/proc/{self.pid}/root{save_state.ADMIN}")
 
     def workers(self) -> set[int]:
         """The processes under the master."""
@@ -207,7 +199,7 @@ class Site:
 
     def run_inside(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """A program of the image, beside HAProxy."""
-        return self._enter(["--net", "--mount", "--root", "--wd=/"], command, stdin, 60)
+        return self._enter(["--net", "--mount", "--root", "--wdns=/"], command, stdin, 60)
 
     def _enter(
         self, spaces: list[str], command: Sequence[str], stdin: str, timeout: float
