@@ -31,7 +31,7 @@ IN_MACHINE = {
     "journalctl -u site-agent -n 100": "database-1",
     "journalctl -u site-agent | grep address": "load-balancer-1",
     "journalctl -u mysql -u prometheus-mysqld-exporter -n 50": "database-1",
-    "mysql -e 'SHOW REPLICA STATUS\\G'": "database",
+    "mysql -E -e 'SHOW REPLICA STATUS'": "database",
     "systemctl status site-agent": "app-server-1",
     "systemctl status prometheus-node-exporter site-agent": "app-server-1",
     "systemctl status prometheus-mysqld-exporter": "database-1",
