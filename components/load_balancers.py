@@ -160,9 +160,11 @@ class LoadBalancers(Fleet):
         self, name: str, allocations: pulumi.Output[Sequence[str]], own: int
     ) -> pulumi.Output[str]:
         facts = self._facts(name)
-        return allocations.apply(
-            lambda known: self._rendered(partial(host.user_data, facts, self._options(known, own)))
-        )
+        render = partial(host.user_data, facts)
+        # It is as long for any addresses: what is too long is refused before there are some.
+        any_addresses = [f"eipalloc-{'0' * 17}"] * len(self.addresses)
+        self._rendered(lambda: render(self._options(any_addresses, own)))
+        return allocations.apply(lambda known: render(self._options(known, own)))
 
     def _options(self, allocations: Sequence[str], own: int) -> host.Options:
         servers = self._app_servers

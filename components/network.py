@@ -8,7 +8,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components import settings
-from components.addresses import Blocks, halves, zone_subnets
+from components.addresses import halves, zone_subnets
 from components.connections import HTTPS, SecurityGroup
 from components.site import Site
 
@@ -64,11 +64,8 @@ class Network(pulumi.ComponentResource):
         )
         zones = self._zones(settings.zones)
         blocks = zone_subnets(settings.cidr, settings.zones)
-        self.public = [
-            self._subnet("public", ordinal, zone, block.public)
-            for ordinal, (zone, block) in enumerate(zip(zones, blocks, strict=True), 1)
-        ]
-        self.private = self._private(zones, blocks)
+        self.public = self._subnets("public", zones, [block.public for block in blocks])
+        self.private = self._subnets("private", zones, [block.private for block in blocks])
         internet = aws.ec2.InternetGateway(
             "internet", vpc_id=vpc.id, tags=site.tags("internet"), opts=self._child
         )
@@ -126,14 +123,14 @@ class Network(pulumi.ComponentResource):
             raise pulumi.RunError(msg)
         return sorted(found)[:wanted]
 
-    def _private(self, zones: Sequence[str], blocks: Sequence[Blocks]) -> list[Subnet]:
+    def _subnets(self, kind: str, zones: Sequence[str], cidrs: Sequence[str]) -> list[Subnet]:
+        """One in each zone."""
         return [
-            self._subnet("private", ordinal, zone, block.private)
-            for ordinal, (zone, block) in enumerate(zip(zones, blocks, strict=True), 1)
+            self._subnet(f"{kind}-{ordinal}", zone, cidr)
+            for ordinal, (zone, cidr) in enumerate(zip(zones, cidrs, strict=True), 1)
         ]
 
-    def _subnet(self, kind: str, ordinal: int, zone: str, cidr: str) -> Subnet:
-        name = f"{kind}-{ordinal}"
+    def _subnet(self, name: str, zone: str, cidr: str) -> Subnet:
         subnet = aws.ec2.Subnet(
             name,
             vpc_id=self.vpc_id,

@@ -19,8 +19,8 @@ from typing import IO, Any, cast
 import grpc
 from google.protobuf import empty_pb2, struct_pb2
 
-from lab.engine.parent import end_with_parent
 from lab.engine.proto import language_pb2, language_pb2_grpc, plugin_pb2
+from lab.engine.serving import engine_address, serve
 
 EXECUTOR = Path(__file__).with_name("language_exec.py")
 ALREADY_EXPLAINED = 32  # language_exec's exit code for an error that it has shown
@@ -221,22 +221,10 @@ def _plain(struct: struct_pb2.Struct) -> dict[str, Any]:
 
 def main() -> None:
     """Serve until the engine ends this process."""
-    engine = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
-    host = LanguageHost(engine)
-    end_with_parent(host.end)
+    host = LanguageHost(engine_address())
     server = grpc.server(futures.ThreadPoolExecutor(16))
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)  # pyright: ignore[reportUnknownMemberType]
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    print(port, flush=True)
-
-    def stop(*_: object) -> None:
-        host.end()
-        server.stop(0)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    server.wait_for_termination()
+    serve(server, host.end)
 
 
 if __name__ == "__main__":

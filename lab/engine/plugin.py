@@ -9,8 +9,6 @@ plugin's end when the engine ends.
 
 import contextlib
 import os
-import signal
-import sys
 import threading
 import traceback
 from abc import ABC, abstractmethod
@@ -23,8 +21,7 @@ import grpc
 from google.protobuf import any_pb2, empty_pb2
 from google.rpc import status_pb2
 
-from lab.engine import schema
-from lab.engine.parent import end_with_parent
+from lab.engine import schema, serving
 from lab.engine.proto import (
     engine_pb2,
     engine_pb2_grpc,
@@ -424,20 +421,10 @@ def _failed_after_creation(resource_id: str, state: Props, reason: str) -> _Abor
 
 def serve(plugin: Plugin) -> None:
     """Serve the plugin until the engine ends this process."""
-    engine = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
-    end_with_parent(plugin.cancel)
     unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     # Every command that waits for a machine holds a thread.
     server = grpc.server(futures.ThreadPoolExecutor(128), options=unlimited)
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Servicer(plugin, engine), server)  # pyright: ignore[reportUnknownMemberType]
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    print(port, flush=True)
-
-    def stop(*_: object) -> None:
-        plugin.cancel()
-        server.stop(0)
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    server.wait_for_termination()
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(  # pyright: ignore[reportUnknownMemberType]
+        Servicer(plugin, serving.engine_address()), server
+    )
+    serving.serve(server, plugin.cancel)

@@ -255,9 +255,8 @@ ANOTHER_CERTIFICATE = {
     "Parameter edge-certificate": "update",
 }
 ASKED = [
-    *(("app-server", 9100), ("app-server", 8405)),
-    *(("load-balancer", 9100), ("load-balancer", 8404)),
-    *(("database", 9100), ("database", 9104)),
+    *(("app-server", 9100), ("app-server", 8405), ("load-balancer", 9100)),
+    *(("load-balancer", 8404), ("database", 9100), ("database", 9104)),
 ]
 TO = ["aws-443", "packages-80", *(f"{role}-{port}" for role, port in ASKED)]
 FROM_MONITORING = [f"{role}-from-monitoring-{port}" for role, port in ASKED]

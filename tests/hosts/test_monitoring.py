@@ -19,7 +19,7 @@ from tests.hosts import values
 pytestmark = pytest.mark.usefixtures("machine_image")
 
 ROOT = Path(__file__).parents[2]
-INSIDE = Path(__file__).parent / "inside/watching.py"
+INSIDE = Path(__file__).parent / "inside"
 UNITS = "root/etc/systemd/system"
 FACTS = values.facts("monitoring")
 OPTIONS = values.monitoring_options()
@@ -68,13 +68,13 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     alertmanager = ROOT / f"hosts/monitoring/{UNITS}/prometheus-alertmanager.service.d"
     exporter = ROOT / f"hosts/base/{UNITS}/prometheus-node-exporter.service.d"
     binds |= {
-        INSIDE: "/srv/watching.py",
+        INSIDE: "/srv/inside",
         folder / "certificate.pem": "/srv/certificate.pem",
         folder / "unit.conf": f"{units}/prometheus.service.d/site.conf",
         alertmanager: f"{units}/{alertmanager.name}",
         exporter: f"{units}/{exporter.name}",
     }
-    done = image.run(["python3", "/srv/watching.py"], binds, timeout=300)
+    done = image.run(["python3", "/srv/inside/watching.py"], binds, timeout=300)
     assert done.returncode == 0, done.stderr[-6000:]
     return cast("dict[str, Any]", json.loads(done.stdout))
 

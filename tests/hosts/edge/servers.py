@@ -1,10 +1,9 @@
-"""Application servers that record what reaches them, and the VPC's resolver: small ones."""
+"""Small application servers that record what reaches them."""
 
 import base64
 import hashlib
 import socket
 import ssl
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,33 +14,8 @@ from pathlib import Path
 _TCP_REPAIR = 19
 """Of linux/tcp.h: the socket's end is between it and this kernel."""
 _END = b"\r\n\r\n"
+
 _WEBSOCKET = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
-
-class Resolver:
-    """Answers for every name with the same addresses."""
-
-    def __init__(self, sock: socket.socket, addresses: list[str]) -> None:
-        self._sock = sock
-        self._addresses = addresses
-        threading.Thread(target=self._work, daemon=True).start()
-
-    def _work(self) -> None:
-        with suppress(OSError):
-            while True:
-                asked, who = self._sock.recvfrom(4096)
-                end = asked.index(b"\0", 12) + 5
-                (kind,) = struct.unpack(">H", asked[end - 4 : end - 2])
-                found = self._addresses if kind == 1 else []
-                head = asked[:2] + struct.pack(">HHHHH", 0x8180, 1, len(found), 0, 0)
-                answers = b"".join(
-                    b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 1, 4) + socket.inet_aton(one)
-                    for one in found
-                )
-                self._sock.sendto(head + asked[12:end] + answers, who)
-
-    def close(self) -> None:
-        self._sock.close()
 
 
 @dataclass

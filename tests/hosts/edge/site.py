@@ -24,7 +24,8 @@ from lab import image
 from tests import certificates
 from tests.hosts import values
 from tests.hosts.edge import room
-from tests.hosts.edge.servers import AppServer, Request, Resolver
+from tests.hosts.edge.servers import AppServer, Request
+from tests.hosts.inside import names
 
 HOSTS = Path(__file__).parents[3] / "hosts"
 NAME = "www.example.org"
@@ -67,9 +68,9 @@ class Site:
         self.authority.write_text(certificates.pem(self.edge_authority[1]))
         self._start()
         with room.inside(self.pid):
-            resolver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            resolver.bind(("169.254.169.253", 53))
-        self._resolver = Resolver(resolver, list(SERVERS))
+            self._resolver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._resolver.bind((names.RESOLVER, 53))
+        names.answer(self._resolver, lambda _: SERVERS)
         for address in SERVERS:
             self.serve(address, self.certified(self.role) if encrypted else None)
 

@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from pathlib import Path
 
 sys.path[:0] = ["/opt/site", "/srv/inside"]
 
+import names  # noqa: E402
 from activation import Activation  # noqa: E402
 
 from hosts.base.lease import boottime  # noqa: E402
@@ -33,25 +33,6 @@ chance = random.Random(4)  # noqa: S311
 
 def run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
-
-
-def serve_names() -> None:
-    """The VPC's resolver: every name is the database."""
-    run("ip", "address", "add", "169.254.169.253/32", "dev", "lo")
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("169.254.169.253", 53))
-
-    def work() -> None:
-        while True:
-            asked, who = sock.recvfrom(4096)
-            end = asked.index(b"\0", 12) + 5
-            kind = struct.unpack(">H", asked[end - 4 : end - 2])[0]
-            found = kind == 1
-            head = asked[:2] + struct.pack(">HHHHH", 0x8180, 1, int(found), 0, 0)
-            answer = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 1, 4) + socket.inet_aton(DATABASE)
-            sock.sendto(head + asked[12:end] + (answer if found else b""), who)
-
-    threading.Thread(target=work, daemon=True).start()
 
 
 def serve_echo() -> None:
@@ -248,7 +229,7 @@ def cost(found: Found, guard: Activation) -> None:
 def main() -> None:
     found: Found = {}
     Path("/run/haproxy").mkdir(exist_ok=True)
-    serve_names()
+    names.serve(lambda _: [DATABASE])
     serve_echo()
     guard = Activation(Path("/run/site"))
     say(is_open=True)

@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path[:0] = ["/opt/site", "/srv/inside"]
 
-from changes import serve_names  # noqa: E402
+import names  # noqa: E402
 
 from hosts.app_server import certificate as own  # noqa: E402
 from hosts.app_server import secrets  # noqa: E402
@@ -240,7 +240,7 @@ class Load:
 
 def start(ssm: Ssm, configuration: str) -> tuple[HAProxy, Keeper]:
     """Both machines, until the load balancer has its application server."""
-    serve_names()
+    names.serve(lambda _: ["127.0.0.2"])
     application_server(ssm)
     gunicorn()
     client: Any = ssm

@@ -7,8 +7,6 @@ there. AWS is a list of what it was told. At the end, as JSON, what each of them
 import json
 import re
 import shlex
-import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -18,7 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = ["/opt/site"]
+sys.path[:0] = ["/opt/site", "/srv/inside"]
+
+import names  # noqa: E402
 
 from hosts.base import metrics  # noqa: E402
 from hosts.base.certificate import look  # noqa: E402
@@ -44,28 +44,6 @@ class Aws:
 
     def put_metric_data(self, **said: object) -> None:
         SENT.append(dict(said))
-
-
-def serve_names() -> None:
-    """The VPC's resolver."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("169.254.169.253", 53))
-
-    def work() -> None:
-        while True:
-            asked, who = sock.recvfrom(4096)
-            end = asked.index(b"\0", 12) + 5
-            kind = struct.unpack(">H", asked[end - 4 : end - 2])[0]
-            name = asked[13 : 13 + asked[12]].decode()
-            found = NAMES.get(name, []) if kind == 1 else []
-            head = asked[:2] + struct.pack(">HHHHH", 0x8180, 1, len(found), 0, 0)
-            answers = [
-                b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 1, 4) + socket.inet_aton(address)
-                for address in found
-            ]
-            sock.sendto(head + asked[12:end] + b"".join(answers), who)
-
-    threading.Thread(target=work, daemon=True).start()
 
 
 def start(unit: Path, **changes: str) -> "subprocess.Popen[bytes]":
@@ -112,10 +90,9 @@ def firing() -> set[str]:
 
 def main() -> None:
     subprocess.run(["mount", "-t", "sysfs", "sysfs", "/sys"], check=True)
-    addresses = ["169.254.169.253", *(a for found in NAMES.values() for a in found if a != GONE)]
-    for address in addresses:
+    for address in (a for found in NAMES.values() for a in found if a != GONE):
         subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
-    serve_names()
+    names.serve(lambda name: NAMES.get(name, []))
     metrics.write(
         "agent",
         [
