@@ -93,10 +93,8 @@ def zone(number: str) -> dict[str, Series]:
     edge = {"job": "load-balancer"}
     found[of(balancer, "up", **edge)] = Series(1)
     for address in ("1", "2"):
-        allocation = f"eipalloc-{address}"
-        held = of(balancer, "site_address_held", address=allocation)
+        held = of(balancer, "site_address_held", address=f"eipalloc-{address}")
         found[held] = Series(float(address == number))
-        found[of(balancer, "site_address_failed", address=allocation)] = Series(0)
     found[of(balancer, "haproxy_backend_active_servers", proxy="app-servers", **edge)] = Series(2)
     for slot in ("slot-1", "slot-2"):
         labels = {"proxy": "app-servers", "server": slot, "state": "DOWN", **edge}
@@ -247,10 +245,6 @@ FAULTS: dict[str, Fault] = {
     "AddressWithoutHolder": Fault(
         {of("load-balancer-2", "site_address_held", address="eipalloc-2"): Series(0)},
         "eipalloc-2: no load balancer has it",
-    ),
-    "AddressNotMoved": Fault(
-        {of("load-balancer-1", "site_address_failed", address="eipalloc-2"): Series(1)},
-        "eipalloc-2 to load-balancer-1 at 10.0.0.1",
     ),
     "NoApplicationServer": Fault(
         {

@@ -304,7 +304,7 @@ FAULTS = (
     ),
     Fault(
         "a frozen load balancer, and EC2 moves no address",
-        ("AddressNotMoved",),
+        ("AddressWithoutHolder", "MachineFailed"),
         lambda site: _all(
             _denied(site, "load-balancer", "ec2:AssociateAddress"),
             faults.frozen(site.machine("load-balancer-1").id),
