@@ -29,7 +29,9 @@ def _is_world(cidr: Any) -> bool:
 
 
 def _from_world(ingress: Resource) -> str:
-    """The range of the internet that a rule lets in, if any."""
+    """The range of the internet that a rule lets in, if any; a prefix list may be all of it."""
+    if listed := ingress.get("prefixListId"):
+        return f"the prefix list {listed}"
     ranges = (ingress.get("cidrIpv4"), ingress.get("cidrIpv6"))
     return next((cidr for cidr in ranges if _is_world(cidr)), "")
 
@@ -95,7 +97,7 @@ def addresses_are_associated_by_machines_alone(address: Resource) -> Found:
             yield f"{name} is set; leave it out"
 
 
-@stack_rule(ROUTE)
+@stack_rule(ROUTE, TABLE)
 def only_load_balancers_have_a_way_from_the_internet(stack: Stack) -> FoundInStack:
     """Machines other than load balancers are in subnets with no route to an internet gateway."""
     gateways = {resource.urn for resource in stack if resource.type == GATEWAY}
@@ -104,6 +106,10 @@ def only_load_balancers_have_a_way_from_the_internet(stack: Stack) -> FoundInSta
         for route in stack
         if route.type == ROUTE and route.refers.get("gatewayId", frozenset()) & gateways
         for table in route.refers.get("routeTableId", ())
+    } | {
+        table.urn
+        for table in stack
+        if table.type == TABLE and table.refers.get("routes", frozenset()) & gateways
     }
     open_subnets = {
         subnet

@@ -16,9 +16,12 @@ from policies.rule import Found, Resource, rule
 INLINE = {
     "aws:iam/rolePolicy:RolePolicy": "policy",
     "aws:iam/policy:Policy": "policy",
+    "aws:iam/userPolicy:UserPolicy": "policy",
+    "aws:iam/groupPolicy:GroupPolicy": "policy",
 }
+ROLE = "aws:iam/role:Role"
 OF_RESOURCES = {
-    "aws:iam/role:Role": "assumeRolePolicy",
+    ROLE: "assumeRolePolicy",
     "aws:s3/bucketPolicy:BucketPolicy": "policy",
 }
 ATTACHMENT = "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
@@ -58,10 +61,10 @@ def names_resources(action: str) -> bool | None:
     return None if known is None else bool(known.get("Resources"))
 
 
-@rule(*INLINE)
+@rule(*INLINE, ROLE)
 def permissions_have_no_wildcard_that_aws_does_not_force(policy: Resource) -> Found:
     """A role may do named things to named resources: `*` stands only where AWS knows no names."""
-    for statement in _allowing(policy.get(INLINE[policy.type], "{}")):
+    for statement in (one for document in _documents(policy) for one in _allowing(document)):
         if unusual := {"NotAction", "NotResource"} & statement.keys():
             yield f"{' and '.join(sorted(unusual))}: say what is allowed, not what is not"
         for action in _several(statement.get("Action", ())):
@@ -81,12 +84,22 @@ def nothing_is_open_to_everybody(policy: Resource) -> Found:
             yield "a statement allows Principal *; name the service or account"
 
 
-@rule(ATTACHMENT)
+@rule(ATTACHMENT, ROLE)
 def policies_are_written_for_their_role(attachment: Resource) -> Found:
     """No role has a policy of AWS's own, but AWS Backup's, which there is no way round."""
-    arn = attachment.get("policyArn", "")
-    if ":iam::aws:policy/" in arn and not arn.endswith(f":iam::aws:policy/{BACKUP}"):
-        yield f"policyArn is {arn}; write a RolePolicy of what is needed"
+    if attachment.type == ROLE:
+        name, arns = "managedPolicyArns", list(attachment.get("managedPolicyArns", ()))
+    else:
+        name, arns = "policyArn", [attachment.get("policyArn", "")]
+    for arn in arns:
+        if ":iam::aws:policy/" in arn and not arn.endswith(f":iam::aws:policy/{BACKUP}"):
+            yield f"{name} has {arn}; write a RolePolicy of what is needed"
+
+
+def _documents(policy: Resource) -> list[str]:
+    if policy.type == ROLE:
+        return [one.get("policy") or "{}" for one in policy.get("inlinePolicies", ())]
+    return [policy.get(INLINE[policy.type], "{}")]
 
 
 def _allowing(document: str) -> Iterator[Statement]:
@@ -97,7 +110,7 @@ def _allowing(document: str) -> Iterator[Statement]:
 
 
 def _too_wide(action: str, resource: str, statement: Statement) -> Found:
-    if "*" in action:
+    if {"*", "?"} & {*action}:
         yield f"Action {action}: name each action"
         return
     named = names_resources(action)
@@ -112,7 +125,7 @@ def _too_wide(action: str, resource: str, statement: Statement) -> Found:
         yield f"{action} on {resource}: name the region and the account"
     elif (
         resource != "*"
-        and resource.endswith("*")
+        and {"*", "?"} & {*resource}
         and action not in WHOLLY_ONES_OWN
         and not statement.get("Condition")
     ):

@@ -6,6 +6,7 @@ from typing import Any
 from policies.rule import LOAD_BALANCER, Found, FoundInStack, Resource, Stack, rule, stack_rule
 
 BUCKET = "aws:s3/bucket:Bucket"
+BUCKETS = (BUCKET, "aws:s3/bucketV2:BucketV2")
 BLOCK = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
 ENCRYPTION = (
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
@@ -13,7 +14,7 @@ ENCRYPTION = (
 POLICY = "aws:s3/bucketPolicy:BucketPolicy"
 INSTANCE = "aws:ec2/instance:Instance"
 EIP = "aws:ec2/eip:Eip"
-KEPT = ("aws:ebs/volume:Volume", "aws:dynamodb/table:Table", BUCKET)
+KEPT = ("aws:ebs/volume:Volume", "aws:dynamodb/table:Table", *BUCKETS)
 
 FOUR = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
 PRODUCTION = frozenset({"prod"})
@@ -28,11 +29,11 @@ def buckets_block_public_access(block: Resource) -> Found:
             yield f"{name} has to be true"
 
 
-@stack_rule(BUCKET)
+@stack_rule(*BUCKETS)
 def every_bucket_is_closed_and_encrypted(stack: Stack) -> FoundInStack:
     """Each bucket blocks public access, encrypts what it stores and insists on TLS."""
     wanted = {BLOCK: "public access", ENCRYPTION: "encryption", POLICY: "TLS"}
-    for bucket in (resource for resource in stack if resource.type == BUCKET):
+    for bucket in (resource for resource in stack if resource.type in BUCKETS):
         for kind, what in wanted.items():
             mine = [
                 resource

@@ -71,13 +71,15 @@ def group_open_to_the_world(role: str) -> list[Resource]:
     return [group, made(RULE, open_to("0.0.0.0/0", 443), securityGroupId=group.urn)]
 
 
-def machine_in_a_subnet(role: str, gateway: str) -> list[Resource]:
+def machine_in_a_subnet(role: str, gateway: str, *, inline: bool = False) -> list[Resource]:
     """With a route to a gateway of this type."""
     table, subnet = urn(networks.TABLE, "table"), urn(networks.SUBNET, "subnet")
     way = made(gateway, name="way")
     return [
         way,
-        made(networks.ROUTE, routeTableId=table, gatewayId=way.urn),
+        made(networks.TABLE, name="table", routes=way.urn)
+        if inline
+        else made(networks.ROUTE, routeTableId=table, gatewayId=way.urn),
         made(networks.ASSOCIATION, routeTableId=table, subnetId=subnet),
         made(MACHINE, {"tags": {"Role": role}}, subnetId=subnet),
     ]
@@ -94,6 +96,7 @@ FOUR: dict[str, Any] = dict.fromkeys(storage.FOUR, True)
 WHOLE = (storage.BLOCK, storage.ENCRYPTION, storage.POLICY)
 NAT = "aws:ec2/natGateway:NatGateway"
 EVERY_BACKUP = "arn:aws:iam::aws:policy/service-role/AWSBackupServiceRolePolicyForBackup"
+POWER_USER = "arn:aws:iam::aws:policy/PowerUserAccess"
 
 # By rule: what it refuses, and the nearest that it lets through.
 IN_NAMESPACE = {"StringEquals": {"cloudwatch:namespace": "mine"}}
@@ -155,6 +158,7 @@ CASES: dict[Any, tuple[list[list[Resource]], list[list[Resource]]]] = {
             [made(RULE, open_to("0.0.0.0/0", 8404))],
             [made(RULE, open_to("0.0.0.0/0", 80, 443))],
             [made(RULE, open_to("8.8.0.0/16", 3306))],
+            [made(RULE, {"prefixListId": "pl-1", "fromPort": 3306, "toPort": 3306})],
             [made(RULE, {"cidrIpv6": "::/0", "fromPort": 22, "toPort": 22})],
         ],
         [
@@ -167,6 +171,7 @@ CASES: dict[Any, tuple[list[list[Resource]], list[list[Resource]]]] = {
             group_open_to_the_world("database"),
             [made(RULE, open_to("0.0.0.0/0", 443), securityGroupId=urn("x", "of-another"))],
             [made(RULE, open_to("0.0.0.0/0", 443))],
+            [made(RULE, {"prefixListId": "pl-1", "fromPort": 443, "toPort": 443})],
         ],
         [group_open_to_the_world("load-balancer"), [made(RULE, open_to("10.0.0.0/16", 443))]],
     ),
@@ -196,7 +201,10 @@ CASES: dict[Any, tuple[list[list[Resource]], list[list[Resource]]]] = {
         [[made(networks.EIP, {"domain": "vpc"})]],
     ),
     networks.only_load_balancers_have_a_way_from_the_internet: (
-        [machine_in_a_subnet("database", networks.GATEWAY)],
+        [
+            machine_in_a_subnet("database", networks.GATEWAY),
+            machine_in_a_subnet("database", networks.GATEWAY, inline=True),
+        ],
         [
             machine_in_a_subnet("load-balancer", networks.GATEWAY),
             machine_in_a_subnet("database", NAT),
@@ -210,6 +218,7 @@ CASES: dict[Any, tuple[list[list[Resource]], list[list[Resource]]]] = {
         [
             *([bucket_with(*(k for k in WHOLE if k != kind)) for kind in WHOLE]),
             bucket_with(*WHOLE, denies="true"),
+            [made("aws:s3/bucketV2:BucketV2")],
         ],
         [bucket_with(*WHOLE)],
     ),
@@ -237,6 +246,12 @@ CASES: dict[Any, tuple[list[list[Resource]], list[list[Resource]]]] = {
                     may("ssm:GetParameter", "arn:aws:ssm:*:*:parameter/a"),
                 )
             ],
+            [made("aws:iam/rolePolicy:RolePolicy", may("dynamodb:GetItem", f"{TABLE}*/index/a"))],
+            [made("aws:iam/rolePolicy:RolePolicy", may("dynamodb:GetItem", f"{TABLE}min?"))],
+            [made("aws:iam/rolePolicy:RolePolicy", may("dynamodb:Get*Item", f"{TABLE}mine"))],
+            [made("aws:iam/userPolicy:UserPolicy", may("dynamodb:*", f"{TABLE}mine"))],
+            [made("aws:iam/groupPolicy:GroupPolicy", may("dynamodb:*", f"{TABLE}mine"))],
+            [made("aws:iam/role:Role", {"inlinePolicies": [may("dynamodb:*", f"{TABLE}mine")]})],
             [made("aws:iam/rolePolicy:RolePolicy", may("dynamodb:GetItems", f"{TABLE}mine"))],
             [made("aws:iam/rolePolicy:RolePolicy", may("s3:GetObject", "x", NotAction="a"))],
             [made("aws:iam/rolePolicy:RolePolicy", may("cloudwatch:PutMetricData", "*"))],
@@ -269,8 +284,14 @@ CASES: dict[Any, tuple[list[list[Resource]], list[list[Resource]]]] = {
         ],
     ),
     permissions.policies_are_written_for_their_role: (
-        [[made(permissions.ATTACHMENT, {"policyArn": "arn:aws:iam::aws:policy/PowerUserAccess"})]],
-        [[made(permissions.ATTACHMENT, {"policyArn": EVERY_BACKUP})]],
+        [
+            [made(permissions.ATTACHMENT, {"policyArn": POWER_USER})],
+            [made(permissions.ROLE, {"managedPolicyArns": [EVERY_BACKUP, POWER_USER]})],
+        ],
+        [
+            [made(permissions.ROLE, {"managedPolicyArns": [EVERY_BACKUP]})],
+            [made(permissions.ATTACHMENT, {"policyArn": EVERY_BACKUP})],
+        ],
     ),
     tags.whatever_can_carry_tags_says_whose_it_is: (
         [
