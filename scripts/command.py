@@ -30,7 +30,8 @@ class NotAskedError(Exception):
     """There is nobody to ask: the message says what is missing, and what to do."""
 
 
-_SILENT = (coordination.UnreachableError, lease.UnreachableError, BotoCoreError, ClientError)
+SILENT = (coordination.UnreachableError, lease.UnreachableError, BotoCoreError, ClientError)
+"""What is raised where AWS does not answer as it should."""
 
 
 def attempt(
@@ -60,7 +61,7 @@ def attempt(
         why, status = str(error), NO
     except (NotAskedError, *silences) as error:
         why, status = str(error), UNASKED
-    except _SILENT as error:
+    except SILENT as error:
         why, status = f"AWS does not answer as it should: {error}", UNASKED
     tell(why)
     return status

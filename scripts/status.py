@@ -15,11 +15,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from hosts.database.backup.store import StoreError
 from scripts import columns, deployed
-from scripts.command import DONE, NO, attempt, teller
+from scripts.command import DONE, NO, SILENT, NotAskedError, attempt, teller
 from scripts.facts import Facts, Seen
 from scripts.findings import Finding, findings, span
 from scripts.look import Looker
@@ -27,6 +28,7 @@ from scripts.look import Looker
 EVERY = 5.0
 """Seconds between two looks of --watch."""
 _CLEAR = "\x1b[H\x1b[2J"
+NO_MONITORING = "none of CloudWatch's; there is no monitoring, whose own there would be"
 HEAD = ("MACHINE", "STATE", "DOES", "RELEASE", "ZONE", "ADDRESS", "HEARD", "ID")
 
 
@@ -84,13 +86,17 @@ def row(facts: Facts, one: Seen, shared: dict[str, float]) -> tuple[str, ...]:
     )
 
 
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 def screen(facts: Facts, wrong: Sequence[Finding]) -> str:
     """All of it, for people."""
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(facts.now))
     verdict = "all is well" if not wrong else f"{len(wrong)} wrong"
     shared = shares(facts)
-    lines = [f"{facts.site} in {facts.region}, {at} UTC: {verdict}", ""]
-    lines += columns.lines(HEAD, [row(facts, one, shared) for one in facts.machines])
+    rows = [row(facts, one, shared) for one in facts.machines]
+    lines = [f"{facts.site} in {facts.region}, {_utc(facts.now)}: {verdict}", ""]
+    lines += columns.lines(HEAD, rows)
     lines += ["", *(f"{name:<13}{text}" for name, text in summary(facts) if text)]
     for number, finding in enumerate(wrong, 1):
         lines += ["", f"{number}. {finding.what}", f"   {finding.todo}"]
@@ -111,14 +117,12 @@ def summary(facts: Facts) -> list[tuple[str, str]]:
         for one in facts.of("load-balancer")
         if one.report and one.report.figures.get("certificate_days") is not None
     ]
-    watched = any(one.role == "monitoring" for one in facts.machines)
-    nothing = "none" if watched else "nobody watches: this stack has no monitoring"
     alerts = ", ".join(alert.name for alert in facts.alerts)
     return [
         ("databases", databases),
         ("backups", _backups(facts)),
         ("certificate", f"{min(days):.0f} days left" if days else ""),
-        ("alerts", alerts or nothing),
+        ("alerts", alerts or ("none" if any(facts.of("monitoring")) else NO_MONITORING)),
     ]
 
 
@@ -189,11 +193,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--watch", action="store_true", help=f"look again every {EVERY:.0f} s")
     parser.add_argument("--json", action="store_true", help="for programs; a line for each look")
     asked = parser.parse_args(arguments)
+    tell = teller(as_json=asked.json)
 
     def work() -> int:
         looker = Looker(deployed.find(asked))
+        facts: Facts | None = None
         while True:
-            facts = looker.look()
+            try:
+                facts = looker.look()
+            except (NotAskedError, StoreError, *SILENT) as error:
+                if facts is None or not asked.watch:
+                    raise
+                tell(f"{error}; what stands above is of {_utc(facts.now)}")
+                time.sleep(EVERY)
+                continue
             wrong = findings(facts)
             if asked.json:
                 text = json.dumps(content(facts, wrong))
@@ -211,7 +224,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             return DONE  # the way to end it
 
-    tell = teller(as_json=asked.json)
     return attempt(
         watch if asked.watch else work, tell, interrupted="interrupted", silences=(StoreError,)
     )

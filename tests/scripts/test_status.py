@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 
 from scripts import status
@@ -207,6 +208,39 @@ def test_watching_looks_again_until_it_is_interrupted(
     ]
 
 
+def test_watching_goes_on_where_aws_does_not_answer(
+    quick: AwsSite, monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    looker = status.Looker(quick.deployed())
+    facts, pauses = looker.look(), 0
+
+    class Flaky:
+        looks = 0
+
+        def look(self) -> Facts:
+            self.looks += 1
+            if self.looks == 2:
+                raise EndpointConnectionError(endpoint_url="http://x")
+            return facts
+
+    def flaky(_: object) -> Flaky:
+        return Flaky()
+
+    def pause(_: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(status, "Looker", flaky)
+    monkeypatch.setattr(status, "time", SimpleNamespace(sleep=pause))
+    assert status.main(["--watch", *TOLD]) == DONE
+    said = capsys.readouterr()
+    assert said.out.count("all is well") == 2
+    assert "Could not connect" in said.err
+    assert "what stands above is of 20" in said.err
+
+
 @pytest.mark.usefixtures("site")
 def test_a_table_that_is_not_there_is_status_2_in_one_line(capsys: Said) -> None:
     assert status.main(["--table", "nowhere", "--region", REGION]) == UNASKED
@@ -274,7 +308,10 @@ def test_what_the_summary_says() -> None:
     assert said["databases"].startswith("semi-synchronous, generation 7, database-1 leads; in sync")
     assert said["backups"] == "the newest 3 h ago, verified; the binary log up to 20 s ago"
     assert said["certificate"] == "80 days left"
-    assert said["alerts"] == "nobody watches: this stack has no monitoring"
-    watcher = replace(WELL.instances[0], name="monitoring-1", role="monitoring")
-    watched = replace(WELL, instances=(*WELL.instances, watcher))
-    assert dict(status.summary(watched))["alerts"] == "none"
+    assert said["alerts"] == status.NO_MONITORING
+
+
+def test_with_monitoring_no_alerts_are_none() -> None:
+    watcher = replace(WELL.instances[0], id="i-mon", name="monitoring-1", role="monitoring")
+    facts = replace(WELL, instances=(*WELL.instances, watcher))
+    assert dict(status.summary(facts))["alerts"] == "none"
