@@ -13,6 +13,7 @@ from typing import Any
 
 from hosts.database.backup import catalog
 from hosts.database.backup.store import Store
+from hosts.load_balancer.certificate import EDGE
 from lab import faults, machines
 from tests import certificates
 from tests.lab import traffic
@@ -195,15 +196,16 @@ def _filled(site: Site, name: str) -> Generator[None]:
 
 @contextmanager
 def _ending_certificate(site: Site) -> Generator[None]:
-    key, certificate = certificates.server("site.example", days=10, begins=-80)
-    tls = {"certificate": certificates.pem(certificate), "key": key}
-    outcome = site.up({"monitoring.webhook": WEBHOOK, "loadBalancers.tls": tls})
-    assert outcome.status == 0, outcome.text
+    """In the parameter that the load balancers follow."""
+    name = f"/site/lab/{EDGE}"
+    before = site.secret(name)
+    key, ending = certificates.server("site.example", days=10, begins=-80)
+    given = {"Name": name, "Type": "SecureString", "Overwrite": True}
+    site.client("ssm").put_parameter(Value=key + certificates.pem(ending), **given)
     try:
         yield
     finally:
-        outcome = site.up({"monitoring.webhook": WEBHOOK})
-        assert outcome.status == 0, outcome.text
+        site.client("ssm").put_parameter(Value=before, **given)
 
 
 @contextmanager
