@@ -1,12 +1,9 @@
 """A shell script run in a machine, as root, by Systems Manager's Run Command."""
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.command import NotDoneError
 
@@ -62,16 +59,7 @@ class Commands:
                 " not registered"
             ) from error
         command = sent["Command"]["CommandId"]
-        try:
-            return self._await(command, instance, self._clock() + seconds)
-        except BaseException:
-            # Whoever waits no more does not leave it running.
-            with contextlib.suppress(BotoCoreError, ClientError):
-                self._ssm.cancel_command(CommandId=command)
-            raise
-
-    def _await(self, command: str, instance: str, end: float) -> Ended:
-        exceptions, began = self._ssm.exceptions, self._clock()
+        end = self._clock() + seconds
         while self._clock() < end:
             try:
                 found = self._ssm.get_command_invocation(CommandId=command, InstanceId=instance)
@@ -80,7 +68,7 @@ class Commands:
             if found["Status"] not in _UNDER_WAY:
                 return self._ended(found, instance)
             self._sleep(POLL)
-        raise NotDoneError(f"{instance} did not end a command within {end - began:.0f} s")
+        raise NotDoneError(f"{instance} did not end a command within {seconds:.0f} s")
 
     @staticmethod
     def _ended(found: dict[str, Any], instance: str) -> Ended:
