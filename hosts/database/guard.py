@@ -295,11 +295,16 @@ class Guard:
         self._first_end = min((asker.until for asker in self._askers), default=float("inf"))
 
     def _answer(self, asker: Asker) -> None:
-        yes = self._answers[asker.path]
+        yes = self._answers[asker.path] and not self._outlived(asker.path)
         if asker.line:
             self._end(asker, b"up\n" if yes else b"down\n")
         else:
             self._send(asker, 200 if yes else 503, "text/plain", "yes\n" if yes else "no\n")
+
+    def _outlived(self, path: str) -> bool:
+        """Whether a yes has ended since it was found: the machine may have stood still."""
+        said = self._published
+        return boottime() >= (said.deadline if path == "/primary" else said.valid_until)
 
     def _send(self, asker: Asker, code: int, kind: str, body: str) -> None:
         content = body.encode()

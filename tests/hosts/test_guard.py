@@ -109,6 +109,25 @@ def running(folder: Path, database: Database) -> Generator[Site]:
         (folder / "guard.sock").unlink()
 
 
+def test_a_machine_that_stood_still_between_finding_out_and_answering_says_no(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = boottime()
+    monkeypatch.setattr("hosts.database.guard.boottime", lambda: now)
+    said = Published(role="primary", open=True, serving=True, opened_at=now, deadline=now + 3)
+    publish(said, tmp_path)
+    hearing, agent = socket.socketpair()
+    with hearing, agent, socket.create_server(("127.0.0.1", 0)) as listener:
+        guard = Guard(listener, hearing, Database(tmp_path), lambda: None, tmp_path)
+        guard._read()  # pyright: ignore[reportPrivateUsage]
+        guard._judge()  # pyright: ignore[reportPrivateUsage]
+        with socket.create_connection(listener.getsockname()) as sock:
+            sock.sendall(b"GET /primary HTTP/1.1\r\n\r\n")
+            now += 7
+            guard._accept()  # pyright: ignore[reportPrivateUsage]
+            assert b"503" in sock.recv(4096)
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Generator[Site]:
     with running(tmp_path, Database(tmp_path)) as found:
